@@ -1,0 +1,214 @@
+//! Exact softmax attention, fused and tiled: `out = softmax(scale Q K^T + bias) V` row by row over
+//! the keys that a query sees, and its gradients, without an array of the size of the logits.
+//!
+//! Shapes of a head, as in `torch.nn.functional.scaled_dot_product_attention`: query `L x E`, key
+//! `S x E`, value `S x Ev`. A query that sees no key gives zeros and a log-sum-exp of minus
+//! infinity.
+//!
+//! | file | what | cost |
+//! |---|---|---|
+//! | `naive` | the definition, one row at a time | `O(S (E + Ev))` a row, memory `O(S)` |
+//! | `dense` | blocks of queries against blocks of keys | `O(L S (E + Ev))`, memory `O(L + tile)` a thread |
+//! | `decode` | few queries: reads keys and values once | bandwidth |
+//! | `dense_grad` | gradients from the log-sum-exp | 2.5 times the forward pass |
+//! | `visible` | causal masks and windows as index arithmetic | |
+//! | `plan` | which of these, and what it will cost | |
+//! | `certificate` | a bound on the rounding error of every row | `O(L E + S (E + Ev))` |
+
+mod dense;
+mod kernels;
+mod naive;
+mod plan;
+mod pack;
+mod scratch;
+mod tile;
+mod visible;
+
+pub use kernels::Compute;
+pub use plan::{Kernel, Plan};
+pub use visible::Visible;
+
+use crate::mat::{MatCell, MatRef, Rows};
+use crate::par::Par;
+use crate::simd::{Float, Isa};
+use crate::{Error, Result};
+use dense::{Job, Report, Scratch};
+use scratch::Pool;
+
+/// One query head with the key head that serves it.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// `L x E`
+    pub query: Rows<'a>,
+    /// `S x E`
+    pub key: Rows<'a>,
+    /// `S x Ev`
+    pub value: Rows<'a>,
+    /// `L x S`; zero hides a key.
+    pub mask: Option<MatRef<'a, u8>>,
+    /// `L x S`, added to the logits; minus infinity hides a key.
+    pub bias: Option<Rows<'a>>,
+}
+
+impl Head<'_> {
+    fn check(&self) -> Result<()> {
+        let agree = |name, dim, expected, found| match expected == found {
+            true => Ok(()),
+            false => Err(Error::Shape { name, dim, expected, found }),
+        };
+        let (l, s) = (self.query.rows(), self.key.rows());
+        agree("key", "E", self.query.cols(), self.key.cols())?;
+        agree("value", "S", s, self.value.rows())?;
+        if let Some(mask) = self.mask {
+            agree("mask", "L", l, mask.rows())?;
+            agree("mask", "S", s, mask.cols())?;
+        }
+        if let Some(bias) = self.bias {
+            agree("bias", "L", l, bias.rows())?;
+            agree("bias", "S", s, bias.cols())?;
+        }
+        Ok(())
+    }
+
+    /// Does query `i` see a key at all?
+    fn sees_a_key(&self, visible: &Visible, i: usize) -> bool {
+        visible.keys(i, self.key.rows()).any(|j| {
+            self.mask.is_none_or(|mask| mask.get(i, j) != 0)
+                && self.bias.is_none_or(|bias| bias.get(i, j) != f64::NEG_INFINITY)
+        })
+    }
+}
+
+/// Heads that share a scale and a rule of visibility.
+#[derive(Clone, Debug)]
+pub struct Problem<'a> {
+    heads: Vec<Head<'a>>,
+    scale: f64,
+    visible: Visible,
+}
+
+impl<'a> Problem<'a> {
+    /// Checks that shapes agree within each head and that all heads have the same.
+    pub fn new(heads: Vec<Head<'a>>, scale: f64, visible: Visible) -> Result<Self> {
+        heads.iter().try_for_each(Head::check)?;
+        if !scale.is_finite() {
+            let requires = "finite";
+            return Err(Error::Domain { name: "scale", requires, found: scale });
+        }
+        Ok(Self { heads, scale, visible })
+    }
+
+    /// The heads.
+    pub fn heads(&self) -> &[Head<'a>] {
+        &self.heads
+    }
+}
+
+/// Where the results of one head go.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a, T> {
+    /// `L x Ev`
+    pub out: MatCell<'a, T>,
+    /// Log-sum-exp of the logits, `L x 1`.
+    pub lse: Option<MatCell<'a, T>>,
+    /// The log-sum-exp as a sum `reference + ln(mass)`, `L x 1` each: exact where the logits are so
+    /// large that their sum with a logarithm is not.
+    pub parts: Option<[MatCell<'a, T>; 2]>,
+}
+
+impl<T: Float> Output<'_, T> {
+    /// # Safety
+    /// Row `i` must belong to the caller's task.
+    unsafe fn write_statistics(&self, i: usize, lse: T, reference: T, mass: T) {
+        // SAFETY: passed on.
+        unsafe {
+            if let Some(to) = &self.lse {
+                to.row_mut(i)[0] = lse;
+            }
+            if let Some([references, masses]) = &self.parts {
+                references.row_mut(i)[0] = reference;
+                masses.row_mut(i)[0] = mass;
+            }
+        }
+    }
+}
+
+/// What a call found and did: exact counts, the same on every run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Something that was read, or computed from it, was not finite.
+    pub suspicious: bool,
+    /// Tasks handed out.
+    pub tasks: u64,
+    /// Score tiles computed.
+    pub tiles: u64,
+    /// Floating-point operations of the matrix products, padding included.
+    pub flops: u64,
+    /// Bytes of the inputs that were read.
+    pub bytes_read: u64,
+}
+
+impl Stats {
+    fn add(&mut self, report: &Report) {
+        self.suspicious |= report.suspicious;
+        self.tasks += 1;
+        self.tiles += report.tiles;
+        self.flops += report.flops;
+        self.bytes_read += report.bytes_read;
+    }
+}
+
+/// Computes attention for every head of a problem.
+///
+/// Takes `O(L S (E + Ev))` operations per head, of which position hides none without a window and
+/// half when causal, and `O(L + tile)` memory per thread.
+///
+/// # Errors
+///
+/// [`Error::Shape`] if the outputs do not fit the heads, [`Error::Stopped`] if the caller asked to.
+///
+/// # Panics
+///
+/// If rows of an output are not contiguous.
+pub fn forward<T: Compute>(
+    problem: &Problem<'_>,
+    outputs: &[Output<'_, T>],
+    par: Par<'_>,
+) -> Result<Stats> {
+    check_outputs(problem, outputs)?;
+    let isa = Isa::detect();
+    let plan = Plan::new::<T>(problem, isa);
+    let tasks = plan.tasks();
+    let pool = Pool::new();
+    let reports = par.map(tasks.len(), |i, pulse| {
+        let (h, rows) = tasks[i].clone();
+        let (head, output) = (&problem.heads[h], &outputs[h]);
+        let scale = T::from_f64(problem.scale);
+        let job = Job { head, visible: problem.visible, scale, rows, output };
+        let make = || Scratch::new(plan.rows_per_task, head, T::lanes(isa));
+        // SAFETY: tasks have disjoint rows, and nobody else has the outputs during the call.
+        pool.with(make, |scratch| unsafe { T::forward(isa, &job, scratch, pulse) })
+    })?;
+    let mut stats = Stats::default();
+    reports.iter().for_each(|report| stats.add(report));
+    Ok(stats)
+}
+
+fn check_outputs<T>(problem: &Problem<'_>, outputs: &[Output<'_, T>]) -> Result<()> {
+    let agree = |dim, expected, found| match expected == found {
+        true => Ok(()),
+        false => Err(Error::Shape { name: "out", dim, expected, found }),
+    };
+    agree("heads", problem.heads.len(), outputs.len())?;
+    for (head, output) in problem.heads.iter().zip(outputs) {
+        agree("L", head.query.rows(), output.out.rows())?;
+        agree("Ev", head.value.cols(), output.out.cols())?;
+        for column in output.lse.iter().chain(output.parts.iter().flatten()) {
+            agree("L", head.query.rows(), column.rows())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

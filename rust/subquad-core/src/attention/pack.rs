@@ -1,0 +1,260 @@
+//! Operands in the order in which the kernels read them.
+//!
+//! Everything is widened to the compute type and padded with zeros here, so the kernels have no
+//! tails and know one element type. A vector of zeros times infinity or NaN is NaN: that is how the
+//! check for finite input costs one instruction per vector.
+
+use std::ops::Range;
+
+use half::{bf16, f16};
+
+use crate::mat::{MatRef, Rows, with_rows};
+use crate::simd::{Float, Lanes, transpose};
+
+/// Vectors in a column panel.
+pub(super) const PANEL: usize = 2;
+
+/// Columns of a head dimension, padded to whole vectors.
+pub(super) fn padded(cols: usize, lanes: usize) -> usize {
+    cols.next_multiple_of(lanes)
+}
+
+/// A type that can be read from memory as lanes.
+pub(super) trait Element: Copy {
+    /// # Safety
+    /// As [`Lanes::load`].
+    unsafe fn load<V: Lanes>(p: *const Self) -> V;
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! element {
+    ($t:ty, $load:ident, $widen:expr) => {
+        impl Element for $t {
+            #[inline(always)]
+            unsafe fn load<V: Lanes>(p: *const Self) -> V {
+                // SAFETY: passed on.
+                unsafe { V::$load(p) }
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                $widen(self)
+            }
+        }
+    };
+}
+
+element!(f32, load_f32, f64::from);
+element!(f64, load_f64, |x| x);
+element!(f16, load_f16, f64::from);
+element!(bf16, load_bf16, f64::from);
+
+/// A byte of a boolean mask: minus infinity where it is false.
+impl Element for u8 {
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(p: *const Self) -> V {
+        // SAFETY: passed on.
+        unsafe { V::load_mask(p) }
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        if self == 0 { f64::NEG_INFINITY } else { 0.0 }
+    }
+}
+
+/// Entries `j .. j + N` of row `i`; zero beyond the last column.
+///
+/// # Safety
+/// Row `i` must exist, and the instruction set be enabled.
+#[inline(always)]
+pub(super) unsafe fn read<V: Lanes, E: Element>(view: &MatRef<'_, E>, i: usize, j: usize) -> V {
+    let count = view.cols().saturating_sub(j).min(V::N);
+    // SAFETY: a whole vector of a row with adjacent entries, or one existing entry at a time.
+    unsafe {
+        if count == V::N && view.has_contiguous_rows() {
+            return E::load(view.at(i, j));
+        }
+        let mut lanes = [V::T::default(); 16];
+        for (c, lane) in lanes[..count].iter_mut().enumerate() {
+            *lane = V::T::from_f64((*view.at(i, j + c)).to_f64());
+        }
+        V::load(lanes.as_ptr())
+    }
+}
+
+/// Rows of `source` in panels of `width` of them, transposed and times `factor`:
+/// `to[panel][column][width]`, zero beyond the last row. True if all of them are finite.
+///
+/// # Safety
+/// `rows` must exist; `to` must have room for whole panels and a vector more; the instruction set
+/// must be enabled.
+#[inline(always)]
+pub(super) unsafe fn transposed<V: Lanes>(
+    source: &Rows<'_>,
+    rows: Range<usize>,
+    width: usize,
+    factor: V::T,
+    to: *mut V::T,
+) -> bool {
+    // SAFETY: passed on.
+    unsafe { with_rows!(source, view => transposed_rows::<V, _>(view, rows, width, factor, to)) }
+}
+
+#[inline(always)]
+unsafe fn transposed_rows<V: Lanes, E: Element>(
+    view: &MatRef<'_, E>,
+    rows: Range<usize>,
+    width: usize,
+    factor: V::T,
+    to: *mut V::T,
+) -> bool {
+    let cols = view.cols();
+    // SAFETY: the caller promises the rows and the room. A store may reach into what comes next in
+    // the panel; that is written later, or is the slack.
+    unsafe {
+        let (factor, zero) = (V::splat(factor), V::splat(V::T::ZERO));
+        let mut bad = zero;
+        for (panel, first) in rows.clone().step_by(width).enumerate() {
+            let to = to.add(panel * cols * width);
+            for j in (0..cols).step_by(V::N) {
+                // The last block of rows first: what its stores spill into the next row of the panel
+                // is then overwritten by the first block.
+                for r in (0..width).step_by(V::N).rev() {
+                    let mut block = [zero; 16];
+                    for (i, row) in block[..V::N.min(width - r)].iter_mut().enumerate() {
+                        let i = first + r + i;
+                        if i < rows.end {
+                            let x: V = read(view, i, j);
+                            bad = x.fma(zero, bad);
+                            *row = x.mul(factor);
+                        }
+                    }
+                    transpose(&mut block);
+                    for (c, row) in block[..V::N.min(cols - j)].iter().enumerate() {
+                        row.store(to.add((j + c) * width + r));
+                    }
+                }
+            }
+        }
+        bad.sum() == V::T::ZERO
+    }
+}
+
+/// Rows of `source` in column panels of [`PANEL`] vectors (the last may have one):
+/// `to[panel][row][panel width]`, `capacity` rows apart, zero beyond the last row up to `padded`
+/// rows. True if all of them are finite.
+///
+/// # Safety
+/// As [`transposed`], with room for `capacity` rows of all panels.
+#[inline(always)]
+pub(super) unsafe fn columns<V: Lanes>(
+    source: &Rows<'_>,
+    rows: Range<usize>,
+    (padded, capacity): (usize, usize),
+    to: *mut V::T,
+) -> bool {
+    // SAFETY: passed on.
+    unsafe { with_rows!(source, view => column_panels::<V, _>(view, rows, padded, capacity, to)) }
+}
+
+#[inline(always)]
+unsafe fn column_panels<V: Lanes, E: Element>(
+    view: &MatRef<'_, E>,
+    rows: Range<usize>,
+    padded_rows: usize,
+    capacity: usize,
+    to: *mut V::T,
+) -> bool {
+    let vectors = view.cols().div_ceil(V::N);
+    // SAFETY: the caller promises the rows and the room.
+    unsafe {
+        let zero = V::splat(V::T::ZERO);
+        let mut bad = zero;
+        for first in (0..vectors).step_by(PANEL) {
+            let width = PANEL.min(vectors - first);
+            let to = to.add(first * V::N * capacity);
+            for r in 0..padded_rows {
+                for u in 0..width {
+                    let x = if r < rows.len() {
+                        read(view, rows.start + r, (first + u) * V::N)
+                    } else {
+                        zero
+                    };
+                    bad = x.fma(zero, bad);
+                    x.store(to.add((r * width + u) * V::N));
+                }
+            }
+        }
+        bad.sum() == V::T::ZERO
+    }
+}
+
+/// One row spread over column panels back in one piece, times `factor`. `from` points to the row's
+/// place in the first panel, `capacity` is the number of rows of a panel.
+///
+/// # Safety
+/// The row must be readable at `from` in every panel, `row` of it.
+#[inline(always)]
+pub(super) unsafe fn gather_row<V: Lanes>(
+    panels: *const V::T,
+    row: usize,
+    capacity: usize,
+    factor: V::T,
+    to: &mut [V::T],
+) {
+    let vectors = to.len().div_ceil(V::N);
+    for first in (0..vectors).step_by(PANEL) {
+        let width = PANEL.min(vectors - first) * V::N;
+        let start = first * V::N;
+        let end = to.len().min(start + width);
+        for (x, slot) in to[start..end].iter_mut().enumerate() {
+            // SAFETY: the caller promises the panels.
+            *slot = unsafe { *panels.add(start * capacity + row * width + x) } * factor;
+        }
+    }
+}
+
+/// Mask and bias of a strip of queries, transposed to the layout of its scores: `to[key][width]`.
+/// False if they hide every key from every query.
+///
+/// Queries beyond `rows` repeat the last one.
+///
+/// # Safety
+/// `rows` and `keys` must exist in the mask and the bias; `to` must have room for the keys rounded up
+/// to whole vectors, and a vector more; the instruction set must be enabled.
+#[inline(always)]
+pub(super) unsafe fn stage<V: Lanes>(
+    mask: Option<&MatRef<'_, u8>>,
+    bias: Option<&Rows<'_>>,
+    rows: Range<usize>,
+    keys: Range<usize>,
+    width: usize,
+    to: *mut V::T,
+) -> bool {
+    // SAFETY: passed on; a block of N x N is stored row by row within the room.
+    unsafe {
+        let lowest = V::splat(V::T::LOWEST_LOGIT);
+        let hidden = V::splat(V::T::NEG_INFINITY);
+        let mut top = hidden;
+        for r in (0..width).step_by(V::N) {
+            for j in keys.clone().step_by(V::N) {
+                let mut block = [V::splat(V::T::ZERO); 16];
+                for (i, row) in block[..V::N].iter_mut().enumerate() {
+                    let i = (rows.start + r + i).min(rows.end - 1);
+                    if let Some(bias) = bias {
+                        let x: V = with_rows!(bias, view => read(view, i, j));
+                        *row = x.raise(lowest);
+                    }
+                    if let Some(mask) = mask {
+                        *row = row.add(read(mask, i, j));
+                    }
+                    top = row.max(top);
+                }
+                transpose(&mut block);
+                for (c, row) in block[..V::N].iter().enumerate() {
+                    row.store(to.add((j - keys.start + c) * width + r));
+                }
+            }
+        }
+        top.any_gt(hidden)
+    }
+}

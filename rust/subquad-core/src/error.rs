@@ -1,0 +1,62 @@
+//! The one error type of the crate.
+
+use std::fmt;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call was refused. Every variant carries what a user needs to fix the call.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two arguments disagree about a dimension they share.
+    Shape {
+        /// Name of the argument.
+        name: &'static str,
+        /// Name of the dimension in the docs, such as `S`.
+        dim: &'static str,
+        /// Length demanded by the arguments before it.
+        expected: usize,
+        /// Length found.
+        found: usize,
+    },
+    /// An argument lies outside the range in which the function is defined.
+    Domain {
+        /// Name of the argument.
+        name: &'static str,
+        /// What is required of it.
+        requires: &'static str,
+        /// The value received.
+        found: f64,
+    },
+    /// An environment variable has a value that nobody defined.
+    Environment {
+        /// Name of the variable.
+        name: &'static str,
+        /// What is required of it.
+        requires: &'static str,
+        /// The value received.
+        found: String,
+    },
+    /// The caller asked to stop, see [`Par::stop_if`](crate::Par::stop_if).
+    Stopped,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shape { name, dim, expected, found } => {
+                write!(f, "`{name}` must have {dim} = {expected}, got {found}")
+            }
+            Self::Domain { name, requires, found } => {
+                write!(f, "`{name}` must be {requires}, got {found}")
+            }
+            Self::Environment { name, requires, found } => {
+                write!(f, "environment variable {name} must be {requires}, got {found:?}")
+            }
+            Self::Stopped => write!(f, "stopped at the caller's request"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,21 @@
+//! Attention with an error budget: kernels and data structures, free of Python.
+//!
+//! Everything takes views of memory that the caller owns ([`mat`]), parallelism as an argument
+//! ([`Par`]) instead of global state, and picks its instruction set at run time ([`simd`]).
+//!
+//! | module | answers | entry point |
+//! |---|---|---|
+//! | [`attention`] | what is `softmax(scale Q K^T + bias) V`, and what are its gradients? | [`attention::forward`] |
+//! | [`linalg`] | dense products | [`linalg::gemm`] |
+
+
+pub mod attention;
+mod error;
+pub mod limits;
+pub mod linalg;
+pub mod mat;
+pub mod par;
+pub mod simd;
+
+pub use error::{Error, Result};
+pub use par::Par;

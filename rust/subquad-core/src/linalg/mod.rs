@@ -1,0 +1,5 @@
+//! Dense linear algebra that is not fused into a kernel.
+
+mod gemm;
+
+pub use gemm::{Product, gemm};

@@ -1,0 +1,213 @@
+//! How much parallelism a call may use.
+//!
+//! Tasks are fixed by the shapes of a problem, never by the number of threads, and results are
+//! placed by task; so a result is bit-identical whatever the number of threads and whatever the
+//! order in which they come to the tasks.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::{Error, Result};
+
+mod pool;
+
+pub use pool::cores;
+
+/// How long a call runs before it asks whether to stop.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How one call may run: on how many threads, and whether somebody wants it to stop.
+#[derive(Clone, Copy)]
+pub struct Par<'a> {
+    threads: usize,
+    stop: Option<&'a (dyn Fn() -> bool + Sync)>,
+}
+
+/// Limit set by the user; `0` means one thread per core.
+static LIMIT: AtomicUsize = AtomicUsize::new(0);
+
+/// Number of threads that [`Par::auto`] stands for.
+pub fn num_threads() -> usize {
+    match LIMIT.load(Ordering::Relaxed) {
+        0 => cores(),
+        n => n,
+    }
+}
+
+/// Sets the value of [`num_threads`]; `0` restores one thread per core.
+pub fn set_num_threads(n: usize) {
+    LIMIT.store(n, Ordering::Relaxed);
+}
+
+/// The order in which tasks are handed out. Nothing may depend on it; tests change it to prove so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskOrder {
+    /// First to last.
+    Forward,
+    /// Last to first.
+    Reverse,
+    /// A fixed permutation without visible order.
+    Shuffled,
+}
+
+static ORDER: AtomicUsize = AtomicUsize::new(TaskOrder::Forward as usize);
+
+/// Sets the order of the tasks of every later call: a hook for tests.
+pub fn set_task_order(order: TaskOrder) {
+    ORDER.store(order as usize, Ordering::Relaxed);
+}
+
+impl TaskOrder {
+    fn current() -> Self {
+        let set = ORDER.load(Ordering::Relaxed);
+        [Self::Reverse, Self::Shuffled].into_iter().find(|&x| x as usize == set).unwrap_or(Self::Forward)
+    }
+
+    /// The `i`-th of `tasks` tasks to be handed out.
+    fn task(self, i: usize, tasks: usize) -> usize {
+        match self {
+            Self::Forward => i,
+            Self::Reverse => tasks - 1 - i,
+            Self::Shuffled => {
+                // A prime that does not divide the number of tasks steps through all of them.
+                let prime = if tasks.is_multiple_of(7919) { 7907 } else { 7919 };
+                (i * prime + tasks / 2) % tasks
+            }
+        }
+    }
+}
+
+/// A running task's view of its call: long tasks ask it between blocks whether to go on.
+pub struct Pulse<'a> {
+    stopped: &'a AtomicBool,
+    /// Only the calling thread asks; the others read the answer.
+    stop: Option<&'a (dyn Fn() -> bool + Sync)>,
+    asked: Cell<Instant>,
+}
+
+impl Pulse<'_> {
+    /// Has the caller asked to stop? What a task has computed is then thrown away.
+    pub fn stopped(&self) -> bool {
+        if let Some(stop) = self.stop
+            && self.asked.get().elapsed() > PATIENCE
+        {
+            if stop() {
+                self.stopped.store(true, Ordering::Relaxed);
+            }
+            self.asked.set(Instant::now());
+        }
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+impl<'a> Par<'a> {
+    /// Stay on the calling thread.
+    pub fn seq() -> Self {
+        Self::threads(1)
+    }
+
+    /// Use as many threads as the user allows, see [`set_num_threads`].
+    pub fn auto() -> Self {
+        Self::threads(num_threads())
+    }
+
+    /// Use at most `n` threads.
+    pub fn threads(n: usize) -> Self {
+        Self { threads: n, stop: None }
+    }
+
+    /// Ask `stop` about twenty times a second, on the calling thread, whether to give up.
+    pub fn stop_if(self, stop: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        Self { stop: Some(stop), ..self }
+    }
+
+    /// Calls `work(i)` once for every `i < tasks`, in any order.
+    ///
+    /// Workers take the next task when they are free, so tasks may differ in cost; make each worth
+    /// at least 50 us. A task longer than 50 ms asks its [`Pulse`] now and then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`] if the caller asked to stop while there was work left.
+    pub fn run(self, tasks: usize, work: impl Fn(usize, &Pulse) + Sync) -> Result<()> {
+        let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let order = TaskOrder::current();
+        let take_turns = |stop| {
+            let pulse = Pulse { stopped: &stopped, stop, asked: Cell::new(Instant::now()) };
+            while !pulse.stopped() {
+                match next.fetch_add(1, Ordering::Relaxed) {
+                    i if i < tasks => work(order.task(i, tasks), &pulse),
+                    _ => break,
+                }
+            }
+        };
+        let helpers = self.threads.min(tasks).saturating_sub(1);
+        match (helpers > 0).then(pool::pool).flatten() {
+            None => take_turns(self.stop),
+            Some(pool) => pool.in_place_scope(|scope| {
+                for _ in 0..helpers.min(pool.current_num_threads()) {
+                    scope.spawn(|_| take_turns(None));
+                }
+                take_turns(self.stop);
+            }),
+        }
+        if stopped.into_inner() { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// As [`run`](Self::run), and gathers the results in the order of their tasks.
+    pub fn map<T: Send + Sync>(
+        self,
+        tasks: usize,
+        work: impl Fn(usize, &Pulse) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        let slots: Vec<OnceLock<T>> = (0..tasks).map(|_| OnceLock::new()).collect();
+        self.run(tasks, |i, pulse| assert!(slots[i].set(work(i, pulse)).is_ok()))?;
+        Ok(slots.into_iter().filter_map(OnceLock::into_inner).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_back_in_order_whatever_the_threads_and_the_order_of_tasks() {
+        let squares: Vec<usize> = (0..100).map(|i| i * i).collect();
+        for order in [TaskOrder::Reverse, TaskOrder::Shuffled, TaskOrder::Forward] {
+            set_task_order(order);
+            for par in [Par::seq(), Par::threads(2), Par::threads(64)] {
+                assert_eq!(par.map(100, |i, _| i * i), Ok(squares.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_order_is_a_permutation() {
+        for tasks in [1, 2, 13, 7907, 7919] {
+            for order in [TaskOrder::Reverse, TaskOrder::Shuffled, TaskOrder::Forward] {
+                let mut seen: Vec<usize> = (0..tasks).map(|i| order.task(i, tasks)).collect();
+                seen.sort_unstable();
+                assert!(seen.into_iter().eq(0..tasks));
+            }
+        }
+    }
+
+    #[test]
+    fn no_tasks_is_no_work() {
+        Par::threads(4).run(0, |_, _| unreachable!()).unwrap();
+    }
+
+    #[test]
+    fn a_caller_who_wants_to_stop_gets_an_error() {
+        let slow = |_, _: &Pulse| std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(Par::threads(2).stop_if(&|| true).run(1000, slow), Err(Error::Stopped));
+    }
+
+    #[test]
+    fn a_long_task_learns_that_it_should_stop() {
+        let patient = |_, pulse: &Pulse| while !pulse.stopped() {};
+        assert_eq!(Par::threads(2).stop_if(&|| true).run(2, patient), Err(Error::Stopped));
+    }
+}

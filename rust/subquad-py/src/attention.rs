@@ -1,0 +1,154 @@
+//! Bindings of [`subquad_core::attention`].
+
+use numpy::PyUntypedArray;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use subquad_core::attention::{self, Compute, Head, Output, Problem, Stats, Visible};
+use subquad_core::mat::MatCell;
+
+use crate::arrays::Stack;
+use crate::detach::{detached, to_py};
+
+type Array<'py> = Bound<'py, PyUntypedArray>;
+
+/// The inputs of attention, all of shape `(*lead, ., .)`.
+struct Inputs<'py> {
+    query: Stack<'py>,
+    key: Stack<'py>,
+    value: Stack<'py>,
+    mask: Option<Stack<'py>>,
+    bias: Option<Stack<'py>>,
+}
+
+impl<'py> Inputs<'py> {
+    fn new(
+        (query, key, value): (Array<'py>, Array<'py>, Array<'py>),
+        mask: Option<Array<'py>>,
+        bias: Option<Array<'py>>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            query: Stack::new("query", query)?,
+            key: Stack::new("key", key)?,
+            value: Stack::new("value", value)?,
+            mask: mask.map(|mask| Stack::new("mask", mask)).transpose()?,
+            bias: bias.map(|bias| Stack::new("bias", bias)).transpose()?,
+        })
+    }
+
+    /// Every query head with the key head that serves it: groups of consecutive query heads share
+    /// one.
+    fn problem(&self, scale: f64, visible: Visible) -> PyResult<Problem<'_>> {
+        let (query, key, value) = (self.query.rows()?, self.key.rows()?, self.value.rows()?);
+        let mask = self.mask.as_ref().map(Stack::mask).transpose()?;
+        let bias = self.bias.as_ref().map(Stack::rows).transpose()?;
+        let served_by = KeyHeads::new(&self.query, &self.key, query.len(), key.len())?;
+        let fits = |n: Option<usize>| n.is_none_or(|n| n == query.len());
+        if key.len() != value.len()
+            || !fits(mask.as_ref().map(Vec::len))
+            || !fits(bias.as_ref().map(Vec::len))
+        {
+            return Err(PyValueError::new_err("leading axes must agree"));
+        }
+        let head = |(h, &query)| {
+            let g = served_by.of(h);
+            let (mask, bias) = (mask.as_ref().map(|m| m[h]), bias.as_ref().map(|b| b[h]));
+            Head { query, key: key[g], value: value[g], mask, bias }
+        };
+        let heads = query.iter().enumerate().map(head).collect();
+        Problem::new(heads, scale, visible).map_err(to_py)
+    }
+}
+
+/// Which key head serves a query head, both counted over all leading axes.
+struct KeyHeads {
+    query_heads: usize,
+    key_heads: usize,
+}
+
+impl KeyHeads {
+    fn new(query: &Stack<'_>, key: &Stack<'_>, queries: usize, keys: usize) -> PyResult<Self> {
+        let (query_heads, key_heads) = (query.heads(), key.heads());
+        if queries * key_heads == keys * query_heads
+            && (queries == 0 || query_heads.is_multiple_of(key_heads))
+        {
+            return Ok(Self { query_heads, key_heads });
+        }
+        Err(PyValueError::new_err(format!(
+            "`query` has {query_heads} heads ({queries} in all), which `key` with {key_heads} \
+             ({keys} in all) cannot serve"
+        )))
+    }
+
+    fn of(&self, h: usize) -> usize {
+        let group = self.query_heads / self.key_heads;
+        h / self.query_heads * self.key_heads + h % self.query_heads / group
+    }
+}
+
+fn visible(shift: Option<isize>, window: Option<usize>) -> Visible {
+    shift.map_or(Visible::ALL, |shift| Visible::causal(shift, window))
+}
+
+/// Evaluates `$call` with `$t` standing for the element type of an array.
+macro_rules! with_compute_type {
+    ($stack:expr, $t:ident => $call:expr) => {
+        if $stack.is_compute::<f64>() {
+            type $t = f64;
+            $call
+        } else {
+            type $t = f32;
+            $call
+        }
+    };
+}
+
+/// Attention for every head; see `subquad.attention`. Returns whether something was not finite, and
+/// counts.
+#[pyfunction]
+#[pyo3(signature = (query, key, value, mask, bias, out, lse, *, scale, shift, window, workers))]
+#[allow(clippy::too_many_arguments)]
+pub fn attention_forward<'py>(
+    py: Python<'py>,
+    query: Array<'py>,
+    key: Array<'py>,
+    value: Array<'py>,
+    mask: Option<Array<'py>>,
+    bias: Option<Array<'py>>,
+    out: Array<'py>,
+    lse: Option<Array<'py>>,
+    scale: f64,
+    shift: Option<isize>,
+    window: Option<usize>,
+    workers: usize,
+) -> PyResult<(bool, Bound<'py, PyDict>)> {
+    let inputs = Inputs::new((query, key, value), mask, bias)?;
+    let problem = inputs.problem(scale, visible(shift, window))?;
+    let out = Stack::new("out", out)?;
+    let lse = lse.map(|lse| Stack::new("lse", lse)).transpose()?;
+    let stats = with_compute_type!(out, T => {
+        let outputs = outputs::<T>(&out, lse.as_ref())?;
+        detached(py, workers, |par| attention::forward(&problem, &outputs, par))?
+    });
+    report(py, &stats)
+}
+
+fn outputs<'a, T: Compute>(
+    out: &'a Stack<'_>,
+    lse: Option<&'a Stack<'_>>,
+) -> PyResult<Vec<Output<'a, T>>> {
+    let out: Vec<MatCell<'_, T>> = out.cells(2)?;
+    let lse = lse.map(|lse| lse.cells(1)).transpose()?;
+    let lse_of = |h: usize| lse.as_ref().and_then(|lse| lse.get(h).copied());
+    let output = |(h, out)| Output { out, lse: lse_of(h), parts: None };
+    Ok(out.into_iter().enumerate().map(output).collect())
+}
+
+fn report<'py>(py: Python<'py>, stats: &Stats) -> PyResult<(bool, Bound<'py, PyDict>)> {
+    let counts = PyDict::new(py);
+    counts.set_item("tasks", stats.tasks)?;
+    counts.set_item("tiles", stats.tiles)?;
+    counts.set_item("flops", stats.flops)?;
+    counts.set_item("bytes_read", stats.bytes_read)?;
+    Ok((stats.suspicious, counts))
+}

@@ -1,0 +1,28 @@
+//! Python bindings of `subquad-core`: check, detach, call, convert back. No algorithm lives here,
+//! and nothing outside this crate knows that Python exists.
+
+mod arrays;
+mod attention;
+mod detach;
+mod threads;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _subquad {
+    #[pymodule_export]
+    use crate::attention::attention_forward;
+    #[pymodule_export]
+    use crate::threads::{cores, get_num_threads, set_num_threads, set_task_order};
+
+    use pyo3::prelude::*;
+    use subquad_core::simd::Isa;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("isa", Isa::checked().map_err(crate::detach::to_py)?.name())?;
+        module.add("best_isa", Isa::best().name())?;
+        module.add("debug", cfg!(debug_assertions))
+    }
+}
