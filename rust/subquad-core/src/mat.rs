@@ -271,6 +271,11 @@ impl<'a, T> MatCell<'a, T> {
         (self.row_stride, self.col_stride)
     }
 
+    /// Are all rows, and all columns, the same entries?
+    pub(crate) fn broadcasts(&self) -> (bool, bool) {
+        (self.row_stride == 0 || self.rows <= 1, self.col_stride == 0 || self.cols <= 1)
+    }
+
     /// Where entry (i, j) is.
     #[inline(always)]
     pub fn at(&self, i: usize, j: usize) -> *mut T {

@@ -15,7 +15,7 @@ mod lanes;
 pub(crate) mod portable;
 
 pub use lanes::Float;
-pub(crate) use lanes::{Exp2, Lanes, transpose};
+pub(crate) use lanes::{Element, Exp2, Lanes, transpose};
 
 /// An instruction set that this machine has. Only [`Isa::detect`] makes one, which is what lets
 /// kernels call code compiled for it.

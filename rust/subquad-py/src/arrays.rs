@@ -55,14 +55,18 @@ impl<'py> Stack<'py> {
         Ok(Layout { offsets, shape: (shape[lead], cols), strides: (stride(lead), stride(lead + 1)) })
     }
 
+    pub fn shape(&self) -> &[usize] {
+        self.array.shape()
+    }
+
     /// Heads on the last leading axis.
     pub fn heads(&self) -> usize {
         let shape = self.array.shape();
         shape.len().checked_sub(3).map_or(1, |axis| shape[axis])
     }
 
-    fn views<E: Copy>(&self) -> PyResult<Vec<MatRef<'_, E>>> {
-        let Layout { offsets, shape, strides } = self.layout(2)?;
+    fn views<E: Copy>(&self, matrix_axes: usize) -> PyResult<Vec<MatRef<'_, E>>> {
+        let Layout { offsets, shape, strides } = self.layout(matrix_axes)?;
         let base: *const E = self.data().cast();
         // SAFETY: numpy keeps every element that shape and strides name inside the array, which
         // lives as long as the views; the alignment was checked.
@@ -72,11 +76,20 @@ impl<'py> Stack<'py> {
 
     /// The matrices, of whatever float type they have; uint16 stands for bfloat16.
     pub fn rows(&self) -> PyResult<Vec<Rows<'_>>> {
+        self.matrices(2)
+    }
+
+    /// Columns of numbers, one per matrix of the other arrays.
+    pub fn columns(&self) -> PyResult<Vec<Rows<'_>>> {
+        self.matrices(1)
+    }
+
+    fn matrices(&self, axes: usize) -> PyResult<Vec<Rows<'_>>> {
         Ok(match self.kind {
-            (b'f', 4) => self.views::<f32>()?.into_iter().map(Rows::F32).collect(),
-            (b'f', 8) => self.views::<f64>()?.into_iter().map(Rows::F64).collect(),
-            (b'f', 2) => self.views::<f16>()?.into_iter().map(Rows::F16).collect(),
-            (b'u', 2) => self.views::<bf16>()?.into_iter().map(Rows::Bf16).collect(),
+            (b'f', 4) => self.views::<f32>(axes)?.into_iter().map(Rows::F32).collect(),
+            (b'f', 8) => self.views::<f64>(axes)?.into_iter().map(Rows::F64).collect(),
+            (b'f', 2) => self.views::<f16>(axes)?.into_iter().map(Rows::F16).collect(),
+            (b'u', 2) => self.views::<bf16>(axes)?.into_iter().map(Rows::Bf16).collect(),
             _ => return self.wrong_type("float16, float32, float64 or bfloat16 bits"),
         })
     }
@@ -84,7 +97,7 @@ impl<'py> Stack<'py> {
     /// The matrices of a boolean array.
     pub fn mask(&self) -> PyResult<Vec<MatRef<'_, u8>>> {
         match self.kind {
-            (b'b', 1) => self.views(),
+            (b'b', 1) => self.views(2),
             _ => self.wrong_type("boolean"),
         }
     }

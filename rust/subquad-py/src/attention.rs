@@ -1,10 +1,12 @@
 //! Bindings of [`subquad_core::attention`].
 
-use numpy::PyUntypedArray;
+use numpy::{PyArray1, PyArrayDyn, PyArrayMethods, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use subquad_core::attention::{self, Compute, Head, Output, Problem, Stats, Visible};
+use subquad_core::attention::{
+    self, Compute, Head, HeadGradients, Output, Problem, Stats, Upstream, Visible,
+};
 use subquad_core::mat::MatCell;
 
 use crate::arrays::Stack;
@@ -80,6 +82,11 @@ impl KeyHeads {
         )))
     }
 
+    /// Key heads in all, for so many query heads in all.
+    fn count(&self, queries: usize) -> usize {
+        queries * self.key_heads / self.query_heads.max(1)
+    }
+
     fn of(&self, h: usize) -> usize {
         let group = self.query_heads / self.key_heads;
         h / self.query_heads * self.key_heads + h % self.query_heads / group
@@ -151,4 +158,121 @@ fn report<'py>(py: Python<'py>, stats: &Stats) -> PyResult<(bool, Bound<'py, PyD
     counts.set_item("flops", stats.flops)?;
     counts.set_item("bytes_read", stats.bytes_read)?;
     Ok((stats.suspicious, counts))
+}
+
+/// Adds the gradients of attention to `grad_*`; see `subquad.attention_grad`. Returns as
+/// `attention_forward`.
+#[pyfunction]
+#[pyo3(signature = (grad_out, query, key, value, mask, bias, out, lse, grad_query, grad_key,
+                    grad_value, grad_bias, *, scale, shift, window, workers))]
+#[allow(clippy::too_many_arguments)]
+pub fn attention_backward<'py>(
+    py: Python<'py>,
+    grad_out: Array<'py>,
+    query: Array<'py>,
+    key: Array<'py>,
+    value: Array<'py>,
+    mask: Option<Array<'py>>,
+    bias: Option<Array<'py>>,
+    out: Array<'py>,
+    lse: Array<'py>,
+    grad_query: Option<Array<'py>>,
+    grad_key: Option<Array<'py>>,
+    grad_value: Option<Array<'py>>,
+    grad_bias: Option<Array<'py>>,
+    scale: f64,
+    shift: Option<isize>,
+    window: Option<usize>,
+    workers: usize,
+) -> PyResult<(bool, Bound<'py, PyDict>)> {
+    let inputs = Inputs::new((query, key, value), mask, bias)?;
+    let problem = inputs.problem(scale, visible(shift, window))?;
+    let (grad_out, out) = (Stack::new("grad_out", grad_out)?, Stack::new("out", out)?);
+    let lse = Stack::new("lse", lse)?;
+    let upstream: Vec<_> = grad_out
+        .rows()?
+        .into_iter()
+        .zip(out.rows()?)
+        .zip(lse.columns()?)
+        .map(|((grad_out, out), lse)| Upstream { grad_out, out, lse })
+        .collect();
+    let stack = |name, array: Option<Array<'py>>| array.map(|a| Stack::new(name, a)).transpose();
+    let to = [
+        stack("grad_query", grad_query)?,
+        stack("grad_key", grad_key)?,
+        stack("grad_value", grad_value)?,
+        stack("grad_bias", grad_bias)?,
+    ];
+    let served_by =
+        KeyHeads::new(&inputs.query, &inputs.key, problem.heads().len(), inputs.key.rows()?.len())?;
+    let stats = with_compute_type!(out, T => {
+        let gradients = gradients::<T>(&to, &served_by, problem.heads().len())?;
+        detached(py, workers, |par| attention::backward(&problem, &upstream, &gradients, par))?
+    });
+    report(py, &stats)
+}
+
+fn gradients<'a, T: Compute>(
+    [query, key, value, bias]: &'a [Option<Stack<'_>>; 4],
+    served_by: &KeyHeads,
+    heads: usize,
+) -> PyResult<Vec<HeadGradients<'a, T>>> {
+    let cells = |stack: &'a Option<Stack<'_>>| -> PyResult<Option<Vec<MatCell<'a, T>>>> {
+        stack.as_ref().map(|stack| stack.cells(2)).transpose()
+    };
+    let (query, key, value, bias) = (cells(query)?, cells(key)?, cells(value)?, cells(bias)?);
+    let pick = |cells: &Option<Vec<MatCell<'a, T>>>, h: usize| cells.as_ref().map(|c| c[h]);
+    let of = |h: usize| HeadGradients {
+        query: pick(&query, h),
+        key: pick(&key, served_by.of(h)),
+        value: pick(&value, served_by.of(h)),
+        bias: pick(&bias, h),
+    };
+    for (name, cells, expected) in [
+        ("grad_query", &query, heads),
+        ("grad_key", &key, served_by.count(heads)),
+        ("grad_value", &value, served_by.count(heads)),
+        ("grad_bias", &bias, heads),
+    ] {
+        if let Some(found) = cells.as_ref().map(Vec::len).filter(|&n| n != expected) {
+            let text = format!("`{name}` must have {expected} heads in all, got {found}");
+            return Err(PyValueError::new_err(text));
+        }
+    }
+    Ok((0..heads).map(of).collect())
+}
+
+/// Bounds on the rounding error of every row, shape `(*lead, L)`, and the spread of the values of every
+/// head, shape `(*lead,)`.
+#[pyfunction]
+#[pyo3(signature = (query, key, value, mask, bias, out, *, scale, shift, window, workers))]
+#[allow(clippy::too_many_arguments)]
+#[allow(clippy::type_complexity)]
+pub fn attention_bounds<'py>(
+    py: Python<'py>,
+    query: Array<'py>,
+    key: Array<'py>,
+    value: Array<'py>,
+    mask: Option<Array<'py>>,
+    bias: Option<Array<'py>>,
+    out: Array<'py>,
+    scale: f64,
+    shift: Option<isize>,
+    window: Option<usize>,
+    workers: usize,
+) -> PyResult<(Bound<'py, PyArrayDyn<f64>>, Bound<'py, PyArrayDyn<f64>>)> {
+    let inputs = Inputs::new((query, key, value), mask, bias)?;
+    let problem = inputs.problem(scale, visible(shift, window))?;
+    let out = Stack::new("out", out)?;
+    let bounds = with_compute_type!(out, T => {
+        detached(py, workers, |par| attention::bounds::<T>(&problem, par))?
+    });
+    let spread = bounds.iter().map(|head| head.spread);
+    let rows = bounds.iter().flat_map(|head| head.rows.iter().copied());
+    let shape = inputs.query.shape();
+    let (lead, length) = (&shape[..shape.len() - 2], &shape[..shape.len() - 1]);
+    Ok((
+        PyArray1::from_iter(py, rows).reshape(length)?,
+        PyArray1::from_iter(py, spread).reshape(lead)?,
+    ))
 }

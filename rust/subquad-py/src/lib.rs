@@ -4,6 +4,7 @@
 mod arrays;
 mod attention;
 mod detach;
+mod limits;
 mod threads;
 
 use pyo3::prelude::*;
@@ -11,7 +12,9 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _subquad {
     #[pymodule_export]
-    use crate::attention::attention_forward;
+    use crate::attention::{attention_backward, attention_bounds, attention_forward};
+    #[pymodule_export]
+    use crate::limits::measure_limits;
     #[pymodule_export]
     use crate::threads::{cores, get_num_threads, set_num_threads, set_task_order};
 
@@ -23,6 +26,6 @@ mod _subquad {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("isa", Isa::checked().map_err(crate::detach::to_py)?.name())?;
         module.add("best_isa", Isa::best().name())?;
-        module.add("debug", cfg!(debug_assertions))
+        module.add("profile", if cfg!(debug_assertions) { "debug" } else { "release" })
     }
 }

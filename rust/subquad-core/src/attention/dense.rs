@@ -18,7 +18,7 @@ use crate::par::Pulse;
 use crate::simd::{Exp2, Float, Lanes, multiversion};
 
 /// How far a logit may exceed the reference of its row before the row is rescaled.
-const LAG: f64 = 5.5;
+pub const LAG: f64 = 5.5;
 
 /// Keys per block: a block of probabilities and a panel of values share the first-level cache.
 pub const KEYS: usize = 192;
@@ -429,7 +429,8 @@ unsafe fn raise<T: Float>(
     unsafe {
         for (i, (shrink, &top)) in shrink.iter_mut().zip(tops).enumerate() {
             let old = *strip.reference.add(i);
-            if top > old {
+            // Only by more than the lag, so that a row is rescaled a bounded number of times.
+            if top > *strip.limit.add(i) {
                 let (bits, old_bits) = (-(top * T::LOG2_E), *strip.minus_bits.add(i));
                 *strip.reference.add(i) = top;
                 *strip.limit.add(i) = top + T::from_f64(LAG);
@@ -481,7 +482,7 @@ unsafe fn finish<V: Lanes>(
             let inverse = if mass == zero { zero } else { one / mass };
             let strip = scratch.sums.ptr().add(r / w * w * ev);
             let out = job.output.out.row_mut(i);
-            pack::gather_row::<V>(strip, r % w, w, inverse, out);
+            pack::for_row::<V>(strip, r % w, w, out, |slot, x| *slot = x * inverse);
             let mut lse = if mass == zero { hidden } else { reference + mass.ln() };
             if mass == zero {
                 suspicious |= job.head.sees_a_key(&job.visible, i);

@@ -1,6 +1,8 @@
 //! The kernels of a compute type, each compiled for every instruction set.
 
+use super::decode::{self, Partial};
 use super::dense::{self, Job, Report};
+use super::dense_grad;
 use crate::par::Pulse;
 use crate::simd::{Float, Isa};
 
@@ -19,10 +21,28 @@ pub trait Compute: Float {
         scratch: &mut dense::Scratch<Self>,
         pulse: &Pulse<'_>,
     ) -> Report;
+
+    #[doc(hidden)]
+    fn decode(
+        isa: Isa,
+        job: &decode::Job<'_, Self>,
+        scratch: &mut decode::Scratch<Self>,
+        pulse: &Pulse<'_>,
+    ) -> (Vec<Partial<Self>>, Report);
+
+    /// # Safety
+    /// No other task may touch the job's gradients.
+    #[doc(hidden)]
+    unsafe fn backward(
+        isa: Isa,
+        job: &dense_grad::Job<'_, Self>,
+        scratch: &mut dense_grad::Scratch<Self>,
+        pulse: &Pulse<'_>,
+    ) -> Report;
 }
 
 macro_rules! compute {
-    ($t:ident, $forward:ident) => {
+    ($t:ident, $forward:ident, $decode:ident, $backward:ident) => {
         impl Compute for $t {
             fn lanes(isa: Isa) -> usize {
                 isa.register_bytes() / size_of::<$t>()
@@ -36,9 +56,27 @@ macro_rules! compute {
                 // SAFETY: passed on.
                 unsafe { dense::$forward(isa, job, scratch, pulse) }
             }
+            fn decode(
+                isa: Isa,
+                job: &decode::Job<'_, Self>,
+                scratch: &mut decode::Scratch<Self>,
+                pulse: &Pulse<'_>,
+            ) -> (Vec<Partial<Self>>, Report) {
+                // SAFETY: the dispatcher checks the instruction set, and that is all.
+                unsafe { decode::$decode(isa, job, scratch, pulse) }
+            }
+            unsafe fn backward(
+                isa: Isa,
+                job: &dense_grad::Job<'_, Self>,
+                scratch: &mut dense_grad::Scratch<Self>,
+                pulse: &Pulse<'_>,
+            ) -> Report {
+                // SAFETY: passed on.
+                unsafe { dense_grad::$backward(isa, job, scratch, pulse) }
+            }
         }
     };
 }
 
-compute!(f32, forward_f32);
-compute!(f64, forward_f64);
+compute!(f32, forward_f32, chunk_f32, backward_f32);
+compute!(f64, forward_f64, chunk_f64, backward_f64);

@@ -15,7 +15,12 @@
 //! | `plan` | which of these, and what it will cost | |
 //! | `certificate` | a bound on the rounding error of every row | `O(L E + S (E + Ev))` |
 
+mod backward;
+mod certificate;
+mod decode;
 mod dense;
+mod dense_grad;
+mod forward;
 mod kernels;
 mod naive;
 mod plan;
@@ -24,16 +29,18 @@ mod scratch;
 mod tile;
 mod visible;
 
+pub use backward::{Upstream, backward};
+pub use certificate::{Bounds, bounds};
+pub use dense_grad::HeadGradients;
+pub use forward::forward;
 pub use kernels::Compute;
 pub use plan::{Kernel, Plan};
 pub use visible::Visible;
 
 use crate::mat::{MatCell, MatRef, Rows};
-use crate::par::Par;
-use crate::simd::{Float, Isa};
+use crate::simd::Float;
 use crate::{Error, Result};
-use dense::{Job, Report, Scratch};
-use scratch::Pool;
+use dense::Report;
 
 /// One query head with the key head that serves it.
 #[derive(Clone, Copy, Debug)]
@@ -149,49 +156,21 @@ pub struct Stats {
 }
 
 impl Stats {
-    fn add(&mut self, report: &Report) {
-        self.suspicious |= report.suspicious;
-        self.tasks += 1;
-        self.tiles += report.tiles;
-        self.flops += report.flops;
-        self.bytes_read += report.bytes_read;
+    fn add(&mut self, other: &Self) {
+        self.suspicious |= other.suspicious;
+        self.tasks += other.tasks;
+        self.tiles += other.tiles;
+        self.flops += other.flops;
+        self.bytes_read += other.bytes_read;
     }
-}
 
-/// Computes attention for every head of a problem.
-///
-/// Takes `O(L S (E + Ev))` operations per head, of which position hides none without a window and
-/// half when causal, and `O(L + tile)` memory per thread.
-///
-/// # Errors
-///
-/// [`Error::Shape`] if the outputs do not fit the heads, [`Error::Stopped`] if the caller asked to.
-///
-/// # Panics
-///
-/// If rows of an output are not contiguous.
-pub fn forward<T: Compute>(
-    problem: &Problem<'_>,
-    outputs: &[Output<'_, T>],
-    par: Par<'_>,
-) -> Result<Stats> {
-    check_outputs(problem, outputs)?;
-    let isa = Isa::detect();
-    let plan = Plan::new::<T>(problem, isa);
-    let tasks = plan.tasks();
-    let pool = Pool::new();
-    let reports = par.map(tasks.len(), |i, pulse| {
-        let (h, rows) = tasks[i].clone();
-        let (head, output) = (&problem.heads[h], &outputs[h]);
-        let scale = T::from_f64(problem.scale);
-        let job = Job { head, visible: problem.visible, scale, rows, output };
-        let make = || Scratch::new(plan.rows_per_task, head, T::lanes(isa));
-        // SAFETY: tasks have disjoint rows, and nobody else has the outputs during the call.
-        pool.with(make, |scratch| unsafe { T::forward(isa, &job, scratch, pulse) })
-    })?;
-    let mut stats = Stats::default();
-    reports.iter().for_each(|report| stats.add(report));
-    Ok(stats)
+    /// The sum of the reports of all tasks.
+    fn of(reports: &[Report]) -> Self {
+        let mut sum = Report::default();
+        reports.iter().for_each(|report| sum.add(report));
+        let Report { suspicious, tiles, flops, bytes_read } = sum;
+        Self { suspicious, tasks: reports.len() as u64, tiles, flops, bytes_read }
+    }
 }
 
 fn check_outputs<T>(problem: &Problem<'_>, outputs: &[Output<'_, T>]) -> Result<()> {

@@ -6,10 +6,8 @@
 
 use std::ops::Range;
 
-use half::{bf16, f16};
-
 use crate::mat::{MatRef, Rows, with_rows};
-use crate::simd::{Float, Lanes, transpose};
+use crate::simd::{Element, Float, Lanes, transpose};
 
 /// Vectors in a column panel.
 pub(super) const PANEL: usize = 2;
@@ -17,48 +15,6 @@ pub(super) const PANEL: usize = 2;
 /// Columns of a head dimension, padded to whole vectors.
 pub(super) fn padded(cols: usize, lanes: usize) -> usize {
     cols.next_multiple_of(lanes)
-}
-
-/// A type that can be read from memory as lanes.
-pub(super) trait Element: Copy {
-    /// # Safety
-    /// As [`Lanes::load`].
-    unsafe fn load<V: Lanes>(p: *const Self) -> V;
-    fn to_f64(self) -> f64;
-}
-
-macro_rules! element {
-    ($t:ty, $load:ident, $widen:expr) => {
-        impl Element for $t {
-            #[inline(always)]
-            unsafe fn load<V: Lanes>(p: *const Self) -> V {
-                // SAFETY: passed on.
-                unsafe { V::$load(p) }
-            }
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                $widen(self)
-            }
-        }
-    };
-}
-
-element!(f32, load_f32, f64::from);
-element!(f64, load_f64, |x| x);
-element!(f16, load_f16, f64::from);
-element!(bf16, load_bf16, f64::from);
-
-/// A byte of a boolean mask: minus infinity where it is false.
-impl Element for u8 {
-    #[inline(always)]
-    unsafe fn load<V: Lanes>(p: *const Self) -> V {
-        // SAFETY: passed on.
-        unsafe { V::load_mask(p) }
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        if self == 0 { f64::NEG_INFINITY } else { 0.0 }
-    }
 }
 
 /// Entries `j .. j + N` of row `i`; zero beyond the last column.
@@ -188,18 +144,18 @@ unsafe fn column_panels<V: Lanes, E: Element>(
     }
 }
 
-/// One row spread over column panels back in one piece, times `factor`. `from` points to the row's
-/// place in the first panel, `capacity` is the number of rows of a panel.
+/// Visits one row of column panels together with the row `to` in one piece. `capacity` is the number
+/// of rows between panels.
 ///
 /// # Safety
-/// The row must be readable at `from` in every panel, `row` of it.
+/// The row must be readable in every panel.
 #[inline(always)]
-pub(super) unsafe fn gather_row<V: Lanes>(
+pub(super) unsafe fn for_row<V: Lanes>(
     panels: *const V::T,
     row: usize,
     capacity: usize,
-    factor: V::T,
     to: &mut [V::T],
+    mut visit: impl FnMut(&mut V::T, V::T),
 ) {
     let vectors = to.len().div_ceil(V::N);
     for first in (0..vectors).step_by(PANEL) {
@@ -208,7 +164,32 @@ pub(super) unsafe fn gather_row<V: Lanes>(
         let end = to.len().min(start + width);
         for (x, slot) in to[start..end].iter_mut().enumerate() {
             // SAFETY: the caller promises the panels.
-            *slot = unsafe { *panels.add(start * capacity + row * width + x) } * factor;
+            visit(slot, unsafe { *panels.add(start * capacity + row * width + x) });
+        }
+    }
+}
+
+/// Multiplies one row of `cols` columns in panels, `capacity` rows each.
+///
+/// # Safety
+/// The row must be readable and writable in every panel.
+#[inline(always)]
+pub(super) unsafe fn scale_row<V: Lanes>(
+    panels: *mut V::T,
+    row: usize,
+    capacity: usize,
+    cols: usize,
+    factor: V::T,
+) {
+    let vectors = cols.div_ceil(V::N);
+    for first in (0..vectors).step_by(PANEL) {
+        let width = PANEL.min(vectors - first) * V::N;
+        for x in 0..width {
+            // SAFETY: the caller promises the panels.
+            unsafe {
+                let at = panels.add(first * V::N * capacity + row * width + x);
+                *at = *at * factor;
+            }
         }
     }
 }

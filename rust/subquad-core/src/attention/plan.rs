@@ -14,11 +14,16 @@ const TASKS: usize = 8;
 /// Queries in a block at least, else packing keys and values for each block costs too much.
 const MIN_ROWS: usize = 128;
 
+/// Queries of one head up to which reading keys and values dominates.
+const FEW_ROWS: usize = 8;
+
 /// How the products are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
     /// Blocks of queries against blocks of keys.
     Tiled,
+    /// All queries of a key head at once, keys and values read in one pass.
+    Decode,
 }
 
 impl Kernel {
@@ -26,6 +31,7 @@ impl Kernel {
     pub fn name(self) -> &'static str {
         match self {
             Self::Tiled => "tiled",
+            Self::Decode => "decode",
         }
     }
 }
@@ -53,7 +59,8 @@ impl Plan {
         let shared = rows.div_ceil(TASKS.div_ceil(heads.max(1)));
         let rows_per_task = fits.min(MAX_ROWS).min(shared.max(MIN_ROWS)).max(strip);
         let rows_per_task = rows_per_task.next_multiple_of(strip).min(rows.max(1));
-        Self { kernel: Kernel::Tiled, rows_per_task, heads, rows }
+        let kernel = if rows <= FEW_ROWS { Kernel::Decode } else { Kernel::Tiled };
+        Self { kernel, rows_per_task, heads, rows }
     }
 
     /// Heads with rows of them. The last rows of a head come first: when causal they see most keys,

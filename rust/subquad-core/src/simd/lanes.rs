@@ -4,6 +4,8 @@ use std::fmt;
 use std::hint::black_box;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
+use half::{bf16, f16};
+
 /// A compute type: `f32` or `f64`.
 pub trait Float:
     Copy
@@ -33,6 +35,8 @@ pub trait Float:
     const LN_2: Self;
     /// Half the distance from 1 to the next number: the unit roundoff.
     const UNIT_ROUNDOFF: f64;
+    /// The smallest positive number.
+    const SMALLEST: f64;
     /// Coefficients of 2^x on [-1/2, 1/2], highest power first, without the constant term 1.
     const EXP2: &'static [Self];
     /// Bound on the relative error of [`EXP2`](Self::EXP2) as a polynomial, before rounding.
@@ -61,6 +65,8 @@ macro_rules! float {
             const LOG2_E: Self = std::$t::consts::LOG2_E;
             const LN_2: Self = std::$t::consts::LN_2;
             const UNIT_ROUNDOFF: f64 = $t::EPSILON as f64 / 2.0;
+            #[allow(clippy::cast_lossless)]
+            const SMALLEST: f64 = $t::from_bits(1) as f64;
             const EXP2: &'static [Self] = $exp2;
             const EXP2_ERROR: f64 = $error;
             #[inline(always)]
@@ -119,7 +125,7 @@ float!(
 /// Whoever holds a value may then use every other operation.
 pub(crate) trait Lanes: Copy {
     /// Type of a lane.
-    type T: Float;
+    type T: Float + Element;
     /// Number of lanes, a power of two.
     const N: usize;
 
@@ -206,6 +212,48 @@ impl<T: Float> Exp2<T> {
         debug_assert!(i < T::EXP2.len());
         // SAFETY: the pointer is that of the table, and callers stay below its length.
         unsafe { *self.0.add(i) }
+    }
+}
+
+/// A type that can be read from memory as lanes.
+pub(crate) trait Element: Copy {
+    /// # Safety
+    /// As [`Lanes::load`].
+    unsafe fn load<V: Lanes>(p: *const Self) -> V;
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! element {
+    ($t:ty, $load:ident, $widen:expr) => {
+        impl Element for $t {
+            #[inline(always)]
+            unsafe fn load<V: Lanes>(p: *const Self) -> V {
+                // SAFETY: passed on.
+                unsafe { V::$load(p) }
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                $widen(self)
+            }
+        }
+    };
+}
+
+element!(f32, load_f32, f64::from);
+element!(f64, load_f64, |x| x);
+element!(f16, load_f16, f64::from);
+element!(bf16, load_bf16, f64::from);
+
+/// A byte of a boolean mask: minus infinity where it is false.
+impl Element for u8 {
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(p: *const Self) -> V {
+        // SAFETY: passed on.
+        unsafe { V::load_mask(p) }
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        if self == 0 { f64::NEG_INFINITY } else { 0.0 }
     }
 }
 

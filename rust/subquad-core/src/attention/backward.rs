@@ -1,0 +1,240 @@
+//! Gradients of attention: from a problem to tasks.
+//!
+//! Tasks write `dK`, `dV` and the gradient of the bias in place. So tasks that could meet there run
+//! one after the other, in *waves*: first the heads that share no gradient with an earlier one, then
+//! those that share with one of them, and so on; within a head, block after block of rows. Within a
+//! wave, a head's keys are cut into parts with a `dQ` of their own, which are added up in order.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::dense_grad::{self, HeadGradients, Job, KEY_UNIT, RowState};
+use super::scratch::Pool;
+use super::{Compute, Output, Problem, Stats, forward};
+use crate::mat::{MatCell, Rows};
+use crate::par::Par;
+use crate::simd::Isa;
+use crate::{Error, Result};
+
+/// Rows of a head that one wave covers: bounds the memory for parts of `dQ`.
+const WAVE_ROWS: usize = 2048;
+/// Tasks that a wave should have, if there are keys for them.
+const TASKS: usize = 8;
+/// Keys of a part at least, else packing the queries for each part costs too much.
+const PART_KEYS: usize = 256;
+
+/// The forward pass that a gradient belongs to, head by head, and the gradient of the loss with
+/// respect to its output.
+#[derive(Clone, Copy, Debug)]
+pub struct Upstream<'a> {
+    /// `L x Ev`
+    pub grad_out: Rows<'a>,
+    /// `L x Ev`
+    pub out: Rows<'a>,
+    /// `L x 1`
+    pub lse: Rows<'a>,
+}
+
+/// Adds the gradients of attention to those of every head.
+///
+/// Takes 2.5 times the operations of [`forward`](super::forward()) and `O((L + S)(E + Ev))` memory.
+///
+/// # Errors
+///
+/// [`Error::Shape`] if the shapes do not fit the heads, [`Error::Stopped`] if the caller asked to.
+///
+/// # Panics
+///
+/// If rows of a gradient other than the bias's are not contiguous.
+pub fn backward<T: Compute>(
+    problem: &Problem<'_>,
+    upstream: &[Upstream<'_>],
+    gradients: &[HeadGradients<'_, T>],
+    par: Par<'_>,
+) -> Result<Stats> {
+    check(problem, upstream, gradients)?;
+    let isa = Isa::detect();
+    let mut stats = Stats::default();
+    let states = (0..upstream.len())
+        .map(|h| row_states::<T>(problem, h, &upstream[h], par))
+        .collect::<Result<Vec<_>>>()?;
+    let rows = problem.heads.first().map_or(0, |head| head.query.rows());
+    let pool = Pool::new();
+    for heads in ranks(gradients) {
+        for start in (0..rows).step_by(WAVE_ROWS) {
+            let wave = Wave {
+                problem,
+                upstream,
+                gradients,
+                states: &states,
+                heads: &heads,
+                rows: start..rows.min(start + WAVE_ROWS),
+            };
+            stats.add(&wave.run(isa, &pool, par)?);
+        }
+    }
+    Ok(stats)
+}
+
+fn check<T>(
+    problem: &Problem<'_>,
+    upstream: &[Upstream<'_>],
+    gradients: &[HeadGradients<'_, T>],
+) -> Result<()> {
+    let agree = |name, dim, expected, found| match expected == found {
+        true => Ok(()),
+        false => Err(Error::Shape { name, dim, expected, found }),
+    };
+    agree("grad_out", "heads", problem.heads.len(), upstream.len())?;
+    agree("gradients", "heads", problem.heads.len(), gradients.len())?;
+    for ((head, up), to) in problem.heads.iter().zip(upstream).zip(gradients) {
+        let (l, s) = (head.query.rows(), head.key.rows());
+        let (e, ev) = (head.query.cols(), head.value.cols());
+        for (name, rows) in [("grad_out", &up.grad_out), ("out", &up.out)] {
+            agree(name, "L", l, rows.rows())?;
+            agree(name, "Ev", ev, rows.cols())?;
+        }
+        agree("lse", "L", l, up.lse.rows())?;
+        let shapes = [
+            ("grad_query", &to.query, (l, e)),
+            ("grad_key", &to.key, (s, e)),
+            ("grad_value", &to.value, (s, ev)),
+            ("grad_bias", &to.bias, (l, s)),
+        ];
+        for (name, cell, (rows, cols)) in shapes {
+            if let Some(cell) = cell {
+                agree(name, "rows", rows, cell.rows())?;
+                agree(name, "columns", cols, cell.cols())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the backward pass needs of the rows of head `h`.
+///
+/// A log-sum-exp so large that its rounding would show is not used: the forward pass is repeated,
+/// and its reference and mass kept apart.
+fn row_states<T: Compute>(
+    problem: &Problem<'_>,
+    h: usize,
+    up: &Upstream<'_>,
+    par: Par<'_>,
+) -> Result<Vec<RowState<T>>> {
+    /// Relative error of the probabilities that the rounding of a log-sum-exp may cause.
+    const TOLERATED: f64 = 6e-5;
+    let (rows, cols) = (up.out.rows(), up.out.cols());
+    let large = TOLERATED / T::UNIT_ROUNDOFF;
+    let lse = |i: usize| up.lse.get(i, 0);
+    let (mut reference, mut mass) = (vec![T::ZERO; rows], vec![T::ONE; rows]);
+    let exact = (0..rows).any(|i| lse(i).is_finite() && lse(i).abs() > large);
+    if exact {
+        let mut out = vec![T::ZERO; rows * cols];
+        let one = Problem { heads: vec![problem.heads[h]], ..*problem };
+        let column = |data| MatCell::from_slice(data, rows, 1);
+        let output = Output {
+            out: MatCell::from_slice(&mut out, rows, cols),
+            lse: None,
+            parts: Some([column(&mut reference), column(&mut mass)]),
+        };
+        forward(&one, &[output], par)?;
+    }
+    let state = |i: usize| {
+        let dot: f64 = (0..cols).map(|c| up.grad_out.get(i, c) * up.out.get(i, c)).sum();
+        let (reference, weight) = match exact {
+            true => (reference[i], T::ONE / mass[i]),
+            false => (T::from_f64(lse(i)), T::ONE),
+        };
+        if reference == T::NEG_INFINITY {
+            return RowState { minus_bits: reference, weight: T::ONE, minus_dot: T::ZERO };
+        }
+        let minus_dot = -(T::from_f64(dot) * weight);
+        RowState { minus_bits: -(reference * T::LOG2_E), weight, minus_dot }
+    };
+    Ok((0..rows).map(state).collect())
+}
+
+/// Heads in groups that share no gradient; who shares with an earlier head comes in a later group.
+fn ranks<T>(gradients: &[HeadGradients<'_, T>]) -> Vec<Vec<usize>> {
+    let mut uses = HashMap::new();
+    let mut ranks: Vec<Vec<usize>> = Vec::new();
+    for (h, to) in gradients.iter().enumerate() {
+        let cells = [to.query, to.key, to.value, to.bias];
+        let places: Vec<_> = cells.iter().flatten().map(|cell| cell.at(0, 0)).collect();
+        let rank = places.iter().filter_map(|place| uses.get(place)).max().map_or(0, |r| r + 1);
+        for place in places {
+            uses.insert(place, rank);
+        }
+        if ranks.len() <= rank {
+            ranks.push(Vec::new());
+        }
+        ranks[rank].push(h);
+    }
+    ranks
+}
+
+/// Some rows of heads that share no gradient.
+struct Wave<'a, T> {
+    problem: &'a Problem<'a>,
+    upstream: &'a [Upstream<'a>],
+    gradients: &'a [HeadGradients<'a, T>],
+    states: &'a [Vec<RowState<T>>],
+    heads: &'a [usize],
+    rows: Range<usize>,
+}
+
+impl<T: Compute> Wave<'_, T> {
+    fn run(
+        &self,
+        isa: Isa,
+        pool: &Pool<dense_grad::Scratch<T>>,
+        par: Par<'_>,
+    ) -> Result<Stats> {
+        let first = &self.problem.heads[self.heads[0]];
+        let (keys, e) = (first.key.rows(), first.query.cols());
+        let wanted = TASKS.div_ceil(self.heads.len()).min(keys.div_ceil(PART_KEYS)).max(1);
+        let part = keys.div_ceil(wanted).next_multiple_of(KEY_UNIT);
+        let parts = keys.div_ceil(part);
+        // A part that is not the only one gets a `dQ` of its own.
+        let apart = parts > 1 && self.gradients[self.heads[0]].query.is_some();
+        let size = self.rows.len() * e;
+        let mut sums = vec![T::ZERO; if apart { self.heads.len() * parts * size } else { 0 }];
+        let cells: Vec<_> = sums
+            .chunks_exact_mut(size.max(1))
+            .map(|part| MatCell::from_slice(part, self.rows.len(), e))
+            .collect();
+        let reports = par.map(self.heads.len() * parts, |task, pulse| {
+            let (h, p) = (self.heads[task / parts], task % parts);
+            let mut gradients = self.gradients[h];
+            if apart {
+                gradients.query = cells.get(task).copied();
+            }
+            let job = Job {
+                head: &self.problem.heads[h],
+                grad_out: self.upstream[h].grad_out,
+                visible: self.problem.visible,
+                scale: T::from_f64(self.problem.scale),
+                rows: self.rows.clone(),
+                keys: p * part..keys.min((p + 1) * part),
+                states: &self.states[h],
+                gradients,
+                first_query_row: if apart { 0 } else { self.rows.start },
+            };
+            let make = || dense_grad::Scratch::new(&job, T::lanes(isa));
+            // SAFETY: the heads of a wave share no gradient, the parts of a head no keys, and each
+            // has its own `dQ`.
+            pool.with(make, |scratch| unsafe { T::backward(isa, &job, scratch, pulse) })
+        })?;
+        for (task, part) in cells.iter().enumerate() {
+            let to = self.gradients[self.heads[task / parts]].query;
+            for (r, i) in self.rows.clone().enumerate() {
+                // SAFETY: the tasks are over, and nobody else has the gradients during the call.
+                let (to, from) = unsafe { (to.map(|to| to.row_mut(i)), part.row_mut(r)) };
+                for (to, &mut x) in to.into_iter().flatten().zip(from) {
+                    *to = *to + x;
+                }
+            }
+        }
+        Ok(Stats::of(&reports))
+    }
+}

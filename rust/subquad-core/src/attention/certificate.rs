@@ -1,0 +1,138 @@
+//! A bound on the rounding error of every row of exact attention, for any input.
+//!
+//! Let `u` be the unit roundoff of the compute type, `A = |scale| |q_i| max_j |k_j|` and `B` the
+//! largest finite bias of the row that matters (below), so that `|logit| <= A + B`. In the kernels:
+//!
+//! 1. A logit is a chain of `E` fused (or `2 E` separate) operations on `fl(scale q)`, then the bias:
+//!    its error is at most `(E + 4) u A + u (A + B)`, to first order.
+//! 2. The exponent is `fl(logit log2(e) - m)` with `m` the same for the whole row, so that the
+//!    rounding of `m` cancels. With `|logit - reference| <= 2 (A + B) + LAG`, the rest is at most
+//!    `u (5 (A + B) + 2 LAG)`; the exponential adds its own error and at most `8 u`.
+//! 3. So every weight is wrong by a factor `e^t`, `|t| <= d`, and with `x = e^d - 1` the weighted mean
+//!    moves by at most `x / (1 - x) sum_j p_j |v_j - out|`, hence `2 R x / (1 - x)`; never by more than
+//!    `2 R`, because both means lie in the convex hull of the values.
+//! 4. A sum over a block of [`KEYS`] terms, then over the blocks, with a rescaling for every `LAG` that
+//!    the reference rises, is wrong by at most `(KEYS + S / KEYS + 2 (A + B) / LAG + 8) u` relative to
+//!    the sum of the absolute terms; so are numerator and denominator, which together make
+//!    `2 (...) u max_j |v_j|`.
+//!
+//! Step 1 is inflated by 1 % for the terms of second order (all of them below `1e-2` where the bound
+//! is not the trivial one), step 4 likewise. A key whose bias lies `2 A + 120` below the largest of
+//! the row has weight below `e^-100`, rounding included: it does not count for `B`, and adds
+//! `2 R e^-100`.
+//!
+//! `R` is the spread of the values, `max_j |v_j - mean(v)|`.
+
+use super::dense::{KEYS, LAG};
+use super::{Compute, Head, Problem};
+use crate::Result;
+use crate::mat::{MatRef, Rows, with_rows};
+use crate::par::Par;
+use crate::simd::Element;
+
+/// Room for the terms of second order, and for the rounding of the bound itself.
+const SLACK: f64 = 1.01;
+
+/// What is known of the error of one head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounds {
+    /// Bound on `|out_i - exact_i|` for every row.
+    pub rows: Vec<f64>,
+    /// `R`, the spread of the head's values; 0 without keys.
+    pub spread: f64,
+}
+
+/// Bounds the rounding error of [`forward`](super::forward()) in the compute type `T`, head by head.
+///
+/// Takes `O(L E + S (E + Ev))` operations per head, and `O(L S)` more for a bias.
+pub fn bounds<T: Compute>(problem: &Problem<'_>, par: Par<'_>) -> Result<Vec<Bounds>> {
+    let heads = &problem.heads;
+    // Groups of heads share a key head, which needs to be looked at only once.
+    let first = |h: usize| {
+        let same = |g: &usize| {
+            heads[*g].key.is_same_view(&heads[h].key) && heads[*g].value.is_same_view(&heads[h].value)
+        };
+        (0..h).rev().take_while(same).last().unwrap_or(h)
+    };
+    let leaders: Vec<usize> = (0..heads.len()).map(first).collect();
+    let keys = par.map(heads.len(), |h, _| (leaders[h] == h).then(|| KeySide::of(&heads[h])))?;
+    par.map(heads.len(), |h, _| {
+        let side = keys[leaders[h]].as_ref().expect("a leader leads itself");
+        let row = |i| bound::<T>(&heads[h], problem.scale.abs(), side, i);
+        Bounds { rows: (0..heads[h].query.rows()).map(row).collect(), spread: side.spread }
+    })
+}
+
+/// What the bounds need of keys and values.
+struct KeySide {
+    key_norm: f64,
+    value_norm: f64,
+    spread: f64,
+}
+
+impl KeySide {
+    fn of(head: &Head<'_>) -> Self {
+        let largest = |rows: &Rows<'_>, centre: &[f64]| {
+            (0..rows.rows()).map(|i| distance(rows, i, centre)).fold(0.0, f64::max)
+        };
+        let (e, ev) = (head.key.cols(), head.value.cols());
+        Self {
+            key_norm: largest(&head.key, &vec![0.0; e]),
+            value_norm: largest(&head.value, &vec![0.0; ev]),
+            spread: largest(&head.value, &mean(&head.value)),
+        }
+    }
+}
+
+fn mean(rows: &Rows<'_>) -> Vec<f64> {
+    fn sums<E: Element>(view: &MatRef<'_, E>) -> Vec<f64> {
+        let mut sums = vec![0.0; view.cols()];
+        for i in 0..view.rows() {
+            for (sum, x) in sums.iter_mut().zip(view.row(i)) {
+                *sum += x.to_f64();
+            }
+        }
+        sums
+    }
+    let mut mean = with_rows!(rows, view => sums(view));
+    mean.iter_mut().for_each(|x| *x /= rows.rows().max(1) as f64);
+    mean
+}
+
+/// Distance of row `i` from a point.
+fn distance(rows: &Rows<'_>, i: usize, centre: &[f64]) -> f64 {
+    fn of<E: Element>(row: &[E], centre: &[f64]) -> f64 {
+        // Scaled by the largest entry, so that no square overflows or vanishes.
+        let entries = || row.iter().zip(centre).map(|(x, c)| (x.to_f64() - c).abs());
+        let top = entries().fold(0.0, f64::max);
+        if top == 0.0 || !top.is_finite() {
+            return top;
+        }
+        top * entries().map(|x| (x / top) * (x / top)).sum::<f64>().sqrt()
+    }
+    with_rows!(rows, view => of(view.row(i), centre))
+}
+
+fn bound<T: Compute>(head: &Head<'_>, scale: f64, side: &KeySide, i: usize) -> f64 {
+    let (u, tiny) = (T::UNIT_ROUNDOFF, T::SMALLEST);
+    let (e, ev, keys) = (head.query.cols() as f64, head.value.cols() as f64, head.key.rows() as f64);
+    let query_norm = distance(&head.query, i, &vec![0.0; head.query.cols()]);
+    let dot = scale * query_norm * side.key_norm * SLACK;
+    let largest = dot + head.bias.as_ref().map_or(0.0, |bias| relevant_bias(bias, i, dot));
+    let underflow = tiny * (e + 4.0) * (1.0 + side.key_norm);
+    let logit = SLACK * u * ((e + 4.0) * dot + largest) + underflow;
+    let exponential = u * (5.0 * largest + 2.0 * LAG) + T::EXP2_ERROR + 8.0 * u;
+    let wrong = (logit + exponential).exp_m1();
+    let moved = if wrong < 0.5 { wrong / (1.0 - wrong) + keys * (-100_f64).exp() } else { 1.0 };
+    let terms = KEYS as f64 + keys / KEYS as f64 + 2.0 * largest / LAG + 8.0;
+    let sums = 2.0 * SLACK * (terms * u).min(1.0) * side.value_norm;
+    let lost = 4.0 * keys * tiny * ev.sqrt();
+    SLACK * (2.0 * side.spread * moved.min(1.0) + sums + lost)
+}
+
+/// Largest absolute bias of row `i`, of keys that are not out of reach; see the module's text.
+fn relevant_bias(bias: &Rows<'_>, i: usize, dot: f64) -> f64 {
+    let finite = || (0..bias.cols()).map(|j| bias.get(i, j)).filter(|x| x.is_finite());
+    let top = finite().fold(f64::NEG_INFINITY, f64::max);
+    finite().filter(|&x| x >= top - 2.0 * dot - 120.0).fold(0.0, |most, x| x.abs().max(most))
+}

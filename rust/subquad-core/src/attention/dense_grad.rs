@@ -1,0 +1,565 @@
+//! Gradients of exact attention from the log-sum-exp: five products per pair of blocks, nothing of
+//! size `L x S`.
+//!
+//! With `P` the probabilities, `D_i = dO_i . O_i` and `dS = P (dO V^T - D)`:
+//! `dV = P^T dO`, `dQ = scale dS K`, `dK = scale dS^T Q`, `d bias = dS`.
+//!
+//! Key blocks outside, query blocks inside: `dK` and `dV` of a block stay in cache, `dQ` is added to
+//! once per key block. Scores and their gradients are kept transposed, `[strip][key][w]`, as in the
+//! forward pass; `dV` and `dK` read them along a row, `dQ` along a column.
+
+use std::ops::Range;
+
+use super::dense::{Report, STRIP_VECTORS, hidden, logits, within};
+use super::pack::{self, PANEL};
+use super::scratch::Buffer;
+use super::tile::{accumulate, add_to, load, store, unroll, zero};
+use super::{Head, Visible};
+use crate::mat::{MatCell, Rows};
+use crate::par::Pulse;
+use crate::simd::{Exp2, Float, Lanes, multiversion};
+
+/// Keys of a block at most, for heads up to this wide (`E + Ev`) and beyond it.
+const KEYS: [(usize, usize); 2] = [(128, 288), (usize::MAX, 192)];
+/// Rows of a block of queries.
+const ROWS: usize = 96;
+/// Key tiles of every instruction set divide this.
+pub const KEY_UNIT: usize = 12;
+
+/// The gradients of one head, each added to; what is not wanted is absent.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadGradients<'a, T> {
+    /// `L x E`
+    pub query: Option<MatCell<'a, T>>,
+    /// `S x E`
+    pub key: Option<MatCell<'a, T>>,
+    /// `S x Ev`
+    pub value: Option<MatCell<'a, T>>,
+    /// `L x S`, with strides of zero along axes that broadcast.
+    pub bias: Option<MatCell<'a, T>>,
+}
+
+/// What the backward pass needs to know of a row: the exponentials are
+/// `2^(logit * log2(e) + minus_bits)` and have the sum `1 / weight`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowState<T> {
+    /// Minus infinity for a row that sees no key.
+    pub minus_bits: T,
+    /// Factor that makes probabilities of exponentials.
+    pub weight: T,
+    /// `-weight * (dO . O)`
+    pub minus_dot: T,
+}
+
+/// What one task computes: the gradients from some rows and some keys of one head.
+pub struct Job<'a, T> {
+    pub head: &'a Head<'a>,
+    pub grad_out: Rows<'a>,
+    pub visible: Visible,
+    pub scale: T,
+    pub rows: Range<usize>,
+    pub keys: Range<usize>,
+    /// Of all rows of the head.
+    pub states: &'a [RowState<T>],
+    pub gradients: HeadGradients<'a, T>,
+    /// Where the first row of the job is in `gradients.query`.
+    pub first_query_row: usize,
+}
+
+impl<T> Job<'_, T> {
+    /// Keys per block: the job's keys in as many blocks as needed, all of about the same size.
+    fn block(&self) -> usize {
+        let width = self.head.query.cols() + self.head.value.cols();
+        let most = KEYS.iter().find(|(most, _)| width <= *most).map_or(KEY_UNIT, |&(_, keys)| keys);
+        let blocks = self.keys.len().div_ceil(most).max(1);
+        self.keys.len().div_ceil(blocks).next_multiple_of(KEY_UNIT)
+    }
+}
+
+/// Workspace of a task.
+pub struct Scratch<T> {
+    /// Queries and output gradients in strips `[strip][E][w]`, and in column panels
+    /// `[block][panel][row][panel]`.
+    query_strips: Buffer<T>,
+    grad_strips: Buffer<T>,
+    query_panels: Buffer<T>,
+    grad_panels: Buffer<T>,
+    /// `minus_bits` and `minus_dot` of every row.
+    minus_bits: Buffer<T>,
+    minus_dot: Buffer<T>,
+    /// Keys and values of a block in tiles, keys in panels too.
+    key_tiles: Buffer<T>,
+    value_tiles: Buffer<T>,
+    key_panels: Buffer<T>,
+    /// Exponentials and gradients of the logits `[strip][key][w]`; mask and bias of one strip.
+    scores: Buffer<T>,
+    grad_scores: Buffer<T>,
+    stage: Buffer<T>,
+    /// Sums of the gradients, in panels.
+    query_sums: Buffer<T>,
+    key_sums: Buffer<T>,
+    value_sums: Buffer<T>,
+}
+
+impl<T: Float> Scratch<T> {
+    pub fn new(job: &Job<'_, T>, lanes: usize) -> Self {
+        let (e, ev) = (job.head.query.cols(), job.head.value.cols());
+        let (pe, pev) = (pack::padded(e, lanes), pack::padded(ev, lanes));
+        let (w, rows) = (STRIP_VECTORS * lanes, job.rows.len().next_multiple_of(ROWS));
+        // A tile may begin at the last key of a block.
+        let keys = job.block() + 2 * lanes.max(16);
+        let staged = job.head.mask.is_some() || job.head.bias.is_some();
+        Self {
+            query_strips: Buffer::new(rows * e),
+            grad_strips: Buffer::new(rows * ev),
+            query_panels: Buffer::new(rows * pe),
+            grad_panels: Buffer::new(rows * pev),
+            minus_bits: Buffer::new(rows),
+            minus_dot: Buffer::new(rows),
+            key_tiles: Buffer::new(keys * e),
+            value_tiles: Buffer::new(keys * ev),
+            key_panels: Buffer::new(keys * pe),
+            scores: Buffer::new(ROWS * keys),
+            grad_scores: Buffer::new(ROWS * keys),
+            stage: Buffer::new(if staged { keys * w } else { 0 }),
+            query_sums: Buffer::new(rows * pe),
+            key_sums: Buffer::new(keys * pe),
+            value_sums: Buffer::new(keys * pev),
+        }
+    }
+}
+
+/// A block of keys, packed, and the block of queries that meets it.
+struct Pair<'a, T> {
+    job: &'a Job<'a, T>,
+    /// Keys of the block, in the head.
+    keys: Range<usize>,
+    /// Rows of the query block, in the head, and the first of them in the job.
+    rows: Range<usize>,
+    first: usize,
+    /// Keys between the starts of strips of scores.
+    capacity: usize,
+    e: usize,
+    ev: usize,
+    pe: usize,
+    pev: usize,
+}
+
+/// Adds the gradients of a job.
+///
+/// `KR` keys make a tile of scores, `OR` rows a tile of `dS K`.
+///
+/// # Safety
+/// The instruction set of `V` must be enabled, and no other task may touch the job's gradients.
+#[inline(always)]
+pub unsafe fn backward_body<V: Lanes, const KR: usize, const OR: usize>(
+    job: &Job<'_, V::T>,
+    scratch: &mut Scratch<V::T>,
+    pulse: &Pulse<'_>,
+) -> Report {
+    let head = job.head;
+    let (e, ev) = (head.query.cols(), head.value.cols());
+    let (pe, pev) = (pack::padded(e, V::N), pack::padded(ev, V::N));
+    let (one, block) = (V::T::ONE, job.block());
+    let mut report = Report::default();
+    // SAFETY: the scratch was made for this job.
+    unsafe {
+        report.suspicious |= pack_queries::<V>(job, scratch);
+        report.bytes_read = head.query.bytes(job.rows.len()) + head.key.bytes(job.keys.len());
+        report.bytes_read += head.value.bytes(job.keys.len()) + job.grad_out.bytes(job.rows.len());
+        scratch.query_sums.slice(job.rows.len().next_multiple_of(ROWS) * pe).fill(V::T::ZERO);
+        for start in job.keys.clone().step_by(block) {
+            let keys = start..job.keys.end.min(start + block);
+            let (len, padded) = (keys.len(), keys.len().next_multiple_of(KR));
+            let seen = job.visible.queries(keys.clone(), head.query.rows());
+            let seen = within(&seen, job.rows.start, job.rows.len());
+            if seen.is_empty() {
+                continue;
+            }
+            let tiles = (scratch.key_tiles.ptr(), scratch.value_tiles.ptr());
+            report.suspicious |=
+                !pack::transposed::<V>(&head.key, keys.clone(), KR, one, tiles.0)
+                    | !pack::transposed::<V>(&head.value, keys.clone(), KR, one, tiles.1);
+            let panels = scratch.key_panels.ptr();
+            pack::columns::<V>(&head.key, keys.clone(), (len, block), panels);
+            scratch.key_sums.slice(block * pe).fill(V::T::ZERO);
+            scratch.value_sums.slice(block * pev).fill(V::T::ZERO);
+            for first in (seen.start / ROWS * ROWS..seen.end).step_by(ROWS) {
+                if pulse.stopped() {
+                    return report;
+                }
+                let rows = job.rows.start + first..job.rows.end.min(job.rows.start + first + ROWS);
+                let keys = keys.clone();
+                let pair = Pair { job, keys, rows, first, capacity: block, e, ev, pe, pev };
+                report.add(&pair_step::<V, KR, OR>(&pair, scratch, padded));
+            }
+            report.suspicious |= add_keys::<V>(job, scratch, &keys, block);
+        }
+        report.suspicious |= add_queries::<V>(job, scratch);
+    }
+    report
+}
+
+/// The query side of a job, in both orders. True if something is not finite.
+#[inline(always)]
+unsafe fn pack_queries<V: Lanes>(job: &Job<'_, V::T>, scratch: &mut Scratch<V::T>) -> bool {
+    let (w, count) = (STRIP_VECTORS * V::N, job.rows.len());
+    let (query, grad) = (&job.head.query, &job.grad_out);
+    let mut suspicious = false;
+    // SAFETY: the scratch was made for this job.
+    unsafe {
+        let strips = (scratch.query_strips.ptr(), scratch.grad_strips.ptr());
+        suspicious |= !pack::transposed::<V>(query, job.rows.clone(), w, job.scale, strips.0);
+        suspicious |= !pack::transposed::<V>(grad, job.rows.clone(), w, V::T::ONE, strips.1);
+        let (pe, pev) = (pack::padded(query.cols(), V::N), pack::padded(grad.cols(), V::N));
+        for first in (0..count).step_by(ROWS) {
+            let rows = job.rows.start + first..job.rows.end.min(job.rows.start + first + ROWS);
+            let to = scratch.query_panels.ptr().add(first * pe);
+            pack::columns::<V>(query, rows.clone(), (ROWS, ROWS), to);
+            let to = scratch.grad_panels.ptr().add(first * pev);
+            pack::columns::<V>(grad, rows, (ROWS, ROWS), to);
+        }
+        let (bits, dots) = (scratch.minus_bits.ptr(), scratch.minus_dot.ptr());
+        for r in 0..count.next_multiple_of(ROWS) {
+            let state = job.states[job.rows.clone()].get(r);
+            *bits.add(r) = state.map_or(V::T::NEG_INFINITY, |state| state.minus_bits);
+            *dots.add(r) = state.map_or(V::T::ZERO, |state| state.minus_dot);
+            if let Some(weight) = state.map(|state| state.weight).filter(|&x| x != V::T::ONE) {
+                scale_row::<V>(strips.1.add(r / w * w * grad.cols() + r % w), grad.cols(), w, weight);
+                let panels = scratch.grad_panels.ptr().add(r / ROWS * ROWS * pev);
+                pack::scale_row::<V>(panels, r % ROWS, ROWS, grad.cols(), weight);
+            }
+        }
+    }
+    suspicious
+}
+
+/// Multiplies `len` numbers, `stride` apart.
+unsafe fn scale_row<V: Lanes>(from: *mut V::T, len: usize, stride: usize, factor: V::T) {
+    for x in 0..len {
+        // SAFETY: the caller has them.
+        unsafe { *from.add(x * stride) = *from.add(x * stride) * factor };
+    }
+}
+
+/// One block of queries against one block of keys.
+#[inline(always)]
+unsafe fn pair_step<V: Lanes, const KR: usize, const OR: usize>(
+    pair: &Pair<'_, V::T>,
+    scratch: &mut Scratch<V::T>,
+    padded: usize,
+) -> Report {
+    let w = STRIP_VECTORS * V::N;
+    let strips = pair.rows.len().div_ceil(w);
+    let mut spans = [const { 0..0 }; ROWS];
+    let mut report = Report::default();
+    // SAFETY: the scratch holds whole blocks.
+    unsafe {
+        for (s, span) in spans[..strips].iter_mut().enumerate() {
+            *span = strip_scores::<V, KR>(pair, scratch, s);
+            let depth = span.len();
+            if depth == 0 {
+                continue;
+            }
+            report.tiles += depth.div_ceil(KR) as u64;
+            report.flops += 2 * (depth.next_multiple_of(KR) * w * (2 * pair.e + 2 * pair.ev)) as u64;
+            report.flops += 2 * (depth * w * pair.pe) as u64;
+            let grad = scratch.grad_scores.ptr().add((s * pair.capacity + span.start) * w);
+            let sums = scratch.query_sums.ptr().add(pair.first * pair.pe);
+            for first in (0..pair.pe / V::N).step_by(PANEL) {
+                let keys = scratch.key_panels.ptr().add(first * V::N * pair.capacity);
+                let sums = sums.add(first * V::N * ROWS);
+                if first + PANEL <= pair.pe / V::N {
+                    query_side::<V, OR, PANEL>(grad, (keys, span), sums, s * w);
+                } else {
+                    query_side::<V, OR, 1>(grad, (keys, span), sums, s * w);
+                }
+            }
+        }
+        let place = (pair.capacity, padded);
+        let scores = scratch.scores.ptr();
+        let grads = scratch.grad_panels.ptr().add(pair.first * pair.pev);
+        key_sums::<V, KR>((scores, grads), &spans[..strips], place, pair.pev, scratch.value_sums.ptr());
+        let scores = scratch.grad_scores.ptr();
+        let queries = scratch.query_panels.ptr().add(pair.first * pair.pe);
+        key_sums::<V, KR>((scores, queries), &spans[..strips], place, pair.pe, scratch.key_sums.ptr());
+    }
+    report
+}
+
+/// Exponentials and gradients of the logits of strip `s` of a pair of blocks. Returns the keys of
+/// the block that it computed, whole tiles from the front.
+#[inline(always)]
+unsafe fn strip_scores<V: Lanes, const KR: usize>(
+    pair: &Pair<'_, V::T>,
+    scratch: &mut Scratch<V::T>,
+    s: usize,
+) -> Range<usize> {
+    let (w, job, head) = (STRIP_VECTORS * V::N, pair.job, pair.job.head);
+    let rows = pair.rows.start + s * w..pair.rows.end.min(pair.rows.start + (s + 1) * w);
+    let (first, len) = (pair.keys.start, pair.keys.len());
+    let union = within(&job.visible.union(rows.clone(), head.key.rows()), first, len);
+    let common = within(&job.visible.common(rows.clone(), head.key.rows()), first, len);
+    let from = union.start / KR * KR;
+    if union.is_empty() {
+        return 0..0;
+    }
+    // SAFETY: the scratch holds whole blocks.
+    unsafe {
+        let mut stage: *const V::T = std::ptr::null();
+        if head.mask.is_some() || head.bias.is_some() {
+            let to = scratch.stage.ptr();
+            stage = to;
+            let keys = first + from..first + union.end;
+            let (mask, bias) = (head.mask.as_ref(), head.bias.as_ref());
+            if !pack::stage::<V>(mask, bias, rows.clone(), keys, w, to.add(from * w)) {
+                return 0..0;
+            }
+        }
+        let log2e = V::splat(V::T::LOG2_E);
+        let row = pair.first + s * w;
+        let queries = scratch.query_strips.ptr().add(row * pair.e);
+        let grads = scratch.grad_strips.ptr().add(row * pair.ev);
+        let (bits, dots) = (scratch.minus_bits.ptr().add(row), scratch.minus_dot.ptr().add(row));
+        let block = s * pair.capacity * w;
+        let (scores, grad_scores) =
+            (scratch.scores.ptr().add(block), scratch.grad_scores.ptr().add(block));
+        let (keys, values) = (scratch.key_tiles.ptr(), scratch.value_tiles.ptr());
+        let mut t = from;
+        while t < union.end {
+            let hide = hidden::<KR>(&job.visible, t, &common, (first, len), rows.start);
+            let at = scores.add(t * w);
+            let acc = logits::<V, KR>(queries, (keys, stage), (t, pair.e), hide, at);
+            let table = Exp2::table();
+            for u in 0..STRIP_VECTORS {
+                let minus_bits = V::load(bits.add(u * V::N));
+                unroll!(KR, r => {
+                    let p = acc[r][u].fma(log2e, minus_bits).exp2(table);
+                    p.store(at.add(r * w + u * V::N));
+                });
+            }
+            let mut acc = zero::<V, KR, STRIP_VECTORS>();
+            for u in 0..STRIP_VECTORS {
+                let dot = V::load(dots.add(u * V::N));
+                unroll!(KR, r => {
+                    acc[r][u] = dot;
+                });
+            }
+            accumulate(&mut acc, (values.add(t * pair.ev), 1, KR), (grads, w), pair.ev);
+            let p = load::<V, KR, STRIP_VECTORS>(at);
+            unroll!(KR, r => {
+                for u in 0..STRIP_VECTORS {
+                    acc[r][u] = acc[r][u].mul(p[r][u]);
+                }
+            });
+            store(&acc, grad_scores.add(t * w));
+            t += KR;
+        }
+        if let Some(bias) = &job.gradients.bias {
+            let keys = first + union.start..first + union.end;
+            add_bias::<V>(bias, rows, keys, grad_scores.add(union.start * w));
+        }
+    }
+    from..union.end
+}
+
+/// `dQ += dS K` for one strip and one column panel of `C` vectors.
+#[inline(always)]
+unsafe fn query_side<V: Lanes, const OR: usize, const C: usize>(
+    grad: *const V::T,
+    (keys, span): (*const V::T, &Range<usize>),
+    sums: *mut V::T,
+    row: usize,
+) {
+    let w = STRIP_VECTORS * V::N;
+    // SAFETY: the caller's buffers hold whole strips and panels.
+    unsafe {
+        for r in (0..w).step_by(OR) {
+            let mut acc = zero::<V, OR, C>();
+            let keys = keys.add(span.start * C * V::N);
+            accumulate(&mut acc, (grad.add(r), 1, w), (keys, C * V::N), span.len());
+            add_to(sums.add((row + r) * C * V::N), C * V::N, &acc);
+        }
+    }
+}
+
+/// `sums[key] += sum over the queries of a block of scores[query][key] panel[query]`, all panels of
+/// `width` columns; `spans` are the keys that each strip has.
+#[inline(always)]
+unsafe fn key_sums<V: Lanes, const KR: usize>(
+    (scores, panels): (*const V::T, *const V::T),
+    spans: &[Range<usize>],
+    (capacity, padded): (usize, usize),
+    width: usize,
+    sums: *mut V::T,
+) {
+    // SAFETY: the caller's buffers hold whole blocks.
+    unsafe {
+        for first in (0..width / V::N).step_by(PANEL) {
+            let panel = panels.add(first * V::N * ROWS);
+            let sums = sums.add(first * V::N * capacity);
+            if first + PANEL <= width / V::N {
+                key_panel::<V, KR, PANEL>(scores, panel, spans, (capacity, padded), sums);
+            } else {
+                key_panel::<V, KR, 1>(scores, panel, spans, (capacity, padded), sums);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn key_panel<V: Lanes, const KR: usize, const C: usize>(
+    scores: *const V::T,
+    panel: *const V::T,
+    spans: &[Range<usize>],
+    (capacity, padded): (usize, usize),
+    sums: *mut V::T,
+) {
+    let w = STRIP_VECTORS * V::N;
+    // SAFETY: the caller's buffers hold whole blocks.
+    unsafe {
+        for t in (0..padded).step_by(KR) {
+            let mut acc = zero::<V, KR, C>();
+            for (s, span) in spans.iter().enumerate() {
+                if span.start <= t && t < span.end {
+                    let scores = scores.add((s * capacity + t) * w);
+                    let rows = panel.add(s * w * C * V::N);
+                    accumulate(&mut acc, (scores, w, 1), (rows, C * V::N), w);
+                }
+            }
+            add_to(sums.add(t * C * V::N), C * V::N, &acc);
+        }
+    }
+}
+
+/// Adds the sums of a block of keys to the gradients. True if one of them is not finite.
+#[inline(always)]
+unsafe fn add_keys<V: Lanes>(
+    job: &Job<'_, V::T>,
+    scratch: &mut Scratch<V::T>,
+    keys: &Range<usize>,
+    capacity: usize,
+) -> bool {
+    let mut suspicious = false;
+    // SAFETY: the keys belong to this task.
+    unsafe {
+        for (r, j) in keys.clone().enumerate() {
+            if let Some(gradient) = &job.gradients.key {
+                let sums = scratch.key_sums.ptr();
+                suspicious |= add_row::<V>(sums, (r, capacity), job.scale, gradient.row_mut(j));
+            }
+            if let Some(gradient) = &job.gradients.value {
+                let sums = scratch.value_sums.ptr();
+                suspicious |= add_row::<V>(sums, (r, capacity), V::T::ONE, gradient.row_mut(j));
+            }
+        }
+    }
+    suspicious
+}
+
+/// Adds the sums of the job's rows to the gradient. True if one of them is not finite.
+#[inline(always)]
+unsafe fn add_queries<V: Lanes>(job: &Job<'_, V::T>, scratch: &mut Scratch<V::T>) -> bool {
+    let Some(gradient) = &job.gradients.query else { return false };
+    let width = pack::padded(job.head.query.cols(), V::N);
+    let mut suspicious = false;
+    for r in 0..job.rows.len() {
+        // SAFETY: the rows belong to this task.
+        unsafe {
+            let sums = scratch.query_sums.ptr().add(r / ROWS * ROWS * width);
+            let to = gradient.row_mut(job.first_query_row + r);
+            suspicious |= add_row::<V>(sums, (r % ROWS, ROWS), job.scale, to);
+        }
+    }
+    suspicious
+}
+
+#[inline(always)]
+unsafe fn add_row<V: Lanes>(
+    panels: *const V::T,
+    (row, capacity): (usize, usize),
+    factor: V::T,
+    to: &mut [V::T],
+) -> bool {
+    let mut finite = true;
+    // SAFETY: passed on.
+    unsafe {
+        pack::for_row::<V>(panels, row, capacity, to, |slot, x| {
+            *slot = *slot + x * factor;
+            finite &= slot.is_finite();
+        });
+    }
+    !finite
+}
+
+/// Adds the gradients of the logits of a strip and a block of keys, `[key][w]`, to that of the bias.
+///
+/// Along an axis on which the bias is the same for all, terms are summed first and added once.
+#[inline(always)]
+unsafe fn add_bias<V: Lanes>(
+    bias: &MatCell<'_, V::T>,
+    rows: Range<usize>,
+    keys: Range<usize>,
+    grad: *const V::T,
+) {
+    let w = STRIP_VECTORS * V::N;
+    let (same_for_rows, same_for_keys) = bias.broadcasts();
+    // SAFETY: the rows and keys of the bias belong to this task; the strip holds whole keys.
+    unsafe {
+        let zero = V::splat(V::T::ZERO);
+        for u in (0..rows.len()).step_by(V::N) {
+            let rows = rows.start + u..rows.end.min(rows.start + u + V::N);
+            let mut total = zero;
+            for (r, j) in keys.clone().enumerate() {
+                // Lanes beyond the last row are zero: their probabilities are.
+                let x = V::load(grad.add(r * w + u));
+                if same_for_keys {
+                    total = total.add(x);
+                } else if same_for_rows {
+                    let to = bias.at(rows.start, j);
+                    *to = *to + x.sum();
+                } else {
+                    add_lanes(bias, &rows, j, x);
+                }
+            }
+            if same_for_keys && same_for_rows {
+                let to = bias.at(rows.start, keys.start);
+                *to = *to + total.sum();
+            } else if same_for_keys {
+                add_lanes(bias, &rows, keys.start, total);
+            }
+        }
+    }
+}
+
+/// Adds lane `i` to entry (`rows.start + i`, `j`).
+#[inline(always)]
+unsafe fn add_lanes<V: Lanes>(bias: &MatCell<'_, V::T>, rows: &Range<usize>, j: usize, x: V) {
+    let mut lanes = [V::T::ZERO; 16];
+    // SAFETY: passed on.
+    unsafe {
+        x.store(lanes.as_mut_ptr());
+        for (i, &x) in rows.clone().zip(&lanes) {
+            let to = bias.at(i, j);
+            *to = *to + x;
+        }
+    }
+}
+
+multiversion! {
+    /// [`backward_body`] in single precision.
+    pub unsafe fn backward_f32<'a>(
+        job: &Job<'a, f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>,
+    ) -> Report = backward_body {
+        v4: [avx512::F32x16, 12, 8], v3: [avx2::F32x8, 6, 4], portable: [portable::F32x4, 4, 4],
+    }
+}
+
+multiversion! {
+    /// [`backward_body`] in double precision.
+    pub unsafe fn backward_f64<'a>(
+        job: &Job<'a, f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>,
+    ) -> Report = backward_body {
+        v4: [avx512::F64x8, 12, 8], v3: [avx2::F64x4, 6, 4], portable: [portable::F64x2, 4, 4],
+    }
+}

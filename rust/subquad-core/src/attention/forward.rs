@@ -1,0 +1,130 @@
+//! Forward attention: from a problem to tasks.
+
+use std::ops::Range;
+
+use super::decode::{self, Group};
+use super::dense::{self, Report};
+use super::scratch::Pool;
+use super::{Compute, Kernel, Output, Plan, Problem, Stats, check_outputs};
+use crate::par::Par;
+use crate::simd::Isa;
+use crate::Result;
+
+/// Bytes of keys and values that are worth a task of their own.
+const TASK_BYTES: u64 = 256 << 10;
+
+/// Computes attention for every head of a problem.
+///
+/// Takes `O(L S (E + Ev))` operations per head, of which position hides none without a window and
+/// half when causal, and `O(L + tile)` memory per thread.
+///
+/// # Errors
+///
+/// [`Error::Shape`] if the outputs do not fit the heads, [`Error::Stopped`] if the caller asked to.
+///
+/// # Panics
+///
+/// If rows of an output are not contiguous.
+pub fn forward<T: Compute>(
+    problem: &Problem<'_>,
+    outputs: &[Output<'_, T>],
+    par: Par<'_>,
+) -> Result<Stats> {
+    check_outputs(problem, outputs)?;
+    let isa = Isa::detect();
+    let plan = Plan::new::<T>(problem, isa);
+    match plan.kernel {
+        Kernel::Tiled => tiled(problem, outputs, &plan, isa, par),
+        Kernel::Decode => few_queries(problem, outputs, isa, par),
+    }
+}
+
+fn tiled<T: Compute>(
+    problem: &Problem<'_>,
+    outputs: &[Output<'_, T>],
+    plan: &Plan,
+    isa: Isa,
+    par: Par<'_>,
+) -> Result<Stats> {
+    let tasks = plan.tasks();
+    let pool = Pool::new();
+    let reports = par.map(tasks.len(), |i, pulse| {
+        let (h, rows) = tasks[i].clone();
+        let (head, output) = (&problem.heads[h], &outputs[h]);
+        let scale = T::from_f64(problem.scale);
+        let job = dense::Job { head, visible: problem.visible, scale, rows, output };
+        let make = || dense::Scratch::new(plan.rows_per_task, head, T::lanes(isa));
+        // SAFETY: tasks have disjoint rows, and nobody else has the outputs during the call.
+        pool.with(make, |scratch| unsafe { T::forward(isa, &job, scratch, pulse) })
+    })?;
+    Ok(Stats::of(&reports))
+}
+
+
+fn few_queries<T: Compute>(
+    problem: &Problem<'_>,
+    outputs: &[Output<'_, T>],
+    isa: Isa,
+    par: Par<'_>,
+) -> Result<Stats> {
+    let (heads, visible) = (&problem.heads, problem.visible);
+    let scale = T::from_f64(problem.scale);
+    let groups = groups(problem);
+    let keys = heads.first().map_or(0, |head| head.key.rows());
+    let chunks = keys.div_ceil(decode::CHUNK).max(1);
+    let chunk = |c: usize| c * decode::CHUNK..keys.min((c + 1) * decode::CHUNK);
+    let bytes = heads.first().map_or(1, |head| {
+        let rows = keys.min(decode::CHUNK);
+        (head.key.bytes(rows) + head.value.bytes(rows)).max(1)
+    });
+    let batch = TASK_BYTES.div_ceil(bytes) as usize;
+    let units = groups.len() * chunks;
+    let tasks: Vec<Range<usize>> =
+        (0..units).step_by(batch).map(|u| u..units.min(u + batch)).collect();
+    let pool = Pool::new();
+    let most_rows = groups.iter().map(|group| group.rows.len()).max().unwrap_or(0);
+    let results = par.map(tasks.len(), |t, pulse| {
+        let make = || decode::Scratch::new(most_rows, &groups[0].head, T::lanes(isa));
+        let work = |scratch: &mut decode::Scratch<T>| {
+            let unit = |u: usize| {
+                let (group, keys) = (&groups[u / chunks], chunk(u % chunks));
+                let job = decode::Job { heads, visible, scale, group, keys };
+                T::decode(isa, &job, scratch, pulse)
+            };
+            tasks[t].clone().map(unit).collect::<Vec<_>>()
+        };
+        pool.with(make, work)
+    })?;
+    let (partials, reports): (Vec<_>, Vec<Report>) = results.into_iter().flatten().unzip();
+    let mut stats = Stats::of(&reports);
+    stats.tasks = tasks.len() as u64;
+    for (g, group) in groups.iter().enumerate() {
+        let parts = &partials[g * chunks..(g + 1) * chunks];
+        for (q, &(h, i)) in group.rows.iter().enumerate() {
+            let parts: Vec<_> = parts.iter().map(|part| &part[q]).collect();
+            // SAFETY: the tasks are over, and nobody else has the outputs during the call.
+            stats.suspicious |=
+                unsafe { decode::finish(&heads[h], (&visible, scale), i, &parts, &outputs[h]) };
+        }
+    }
+    Ok(stats)
+}
+
+/// Neighbouring heads that read the same keys and values, with all their rows.
+fn groups<'a>(problem: &Problem<'a>) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for (h, head) in problem.heads.iter().enumerate() {
+        let rows = (0..head.query.rows()).map(|i| (h, i));
+        match groups.last_mut() {
+            Some(group)
+                if group.head.key.is_same_view(&head.key)
+                    && group.head.value.is_same_view(&head.value) =>
+            {
+                group.rows.extend(rows);
+            }
+            _ => groups.push(Group { rows: rows.collect(), head: *head }),
+        }
+    }
+    groups.retain(|group| !group.rows.is_empty());
+    groups
+}
