@@ -146,10 +146,10 @@ fn row_states<T: Compute>(
             false => (T::from_f64(lse(i)), T::ONE),
         };
         if reference == T::NEG_INFINITY {
-            return RowState { minus_bits: reference, weight: T::ONE, minus_dot: T::ZERO };
+            return RowState { shift: -reference, weight: T::ONE, minus_dot: T::ZERO };
         }
         let minus_dot = -(T::from_f64(dot) * weight);
-        RowState { minus_bits: -(reference * T::LOG2_E), weight, minus_dot }
+        RowState { shift: reference, weight, minus_dot }
     };
     Ok((0..rows).map(state).collect())
 }
@@ -192,7 +192,15 @@ impl<T: Compute> Wave<'_, T> {
     ) -> Result<Stats> {
         let first = &self.problem.heads[self.heads[0]];
         let (keys, e) = (first.key.rows(), first.query.cols());
-        let wanted = TASKS.div_ceil(self.heads.len()).min(keys.div_ceil(PART_KEYS)).max(1);
+        if keys == 0 {
+            return Ok(Stats::default());
+        }
+        // A bias that is the same for all keys has a gradient that all parts would write.
+        let bias = |h: &usize| self.gradients[*h].bias.is_some_and(|bias| bias.broadcasts().1);
+        let wanted = match self.heads.iter().any(bias) {
+            true => 1,
+            false => TASKS.div_ceil(self.heads.len()).min(keys.div_ceil(PART_KEYS)).max(1),
+        };
         let part = keys.div_ceil(wanted).next_multiple_of(KEY_UNIT);
         let parts = keys.div_ceil(part);
         // A part that is not the only one gets a `dQ` of its own.

@@ -5,16 +5,16 @@
 //!
 //! 1. A logit is a chain of `E` fused (or `2 E` separate) operations on `fl(scale q)`, then the bias:
 //!    its error is at most `(E + 4) u A + u (A + B)`, to first order.
-//! 2. The exponent is `fl(logit log2(e) - m)` with `m` the same for the whole row, so that the
-//!    rounding of `m` cancels. With `|logit - reference| <= 2 (A + B) + LAG`, the rest is at most
-//!    `u (5 (A + B) + 2 LAG)`; the exponential adds its own error and at most `8 u`.
+//! 2. The exponent is `fl(fl(logit - reference) log2(e))`. With `|logit - reference| <= 2 (A + B) +
+//!    LAG`, its two roundings and that of the constant come to at most `u (6 (A + B) + 3 LAG)`; the
+//!    exponential adds its own error and at most `8 u`.
 //! 3. So every weight is wrong by a factor `e^t`, `|t| <= d`, and with `x = e^d - 1` the weighted mean
 //!    moves by at most `x / (1 - x) sum_j p_j |v_j - out|`, hence `2 R x / (1 - x)`; never by more than
 //!    `2 R`, because both means lie in the convex hull of the values.
-//! 4. A sum over a block of [`KEYS`] terms, then over the blocks, with a rescaling for every `LAG` that
-//!    the reference rises, is wrong by at most `(KEYS + S / KEYS + 2 (A + B) / LAG + 8) u` relative to
-//!    the sum of the absolute terms; so are numerator and denominator, which together make
-//!    `2 (...) u max_j |v_j|`.
+//! 4. A sum over a block of `b` terms, then over the `S / b` blocks, with a rescaling for every `LAG`
+//!    that the reference rises, but at most one per tile, is wrong by at most
+//!    `(b + S / b + min(2 (A + B) / LAG, S / 4) + 8) u` relative to the sum of the absolute terms; so are
+//!    numerator and denominator, which together make `2 (...) u max_j |v_j|`.
 //!
 //! Step 1 is inflated by 1 % for the terms of second order (all of them below `1e-2` where the bound
 //! is not the trivial one), step 4 likewise. A key whose bias lies `2 A + 120` below the largest of
@@ -24,7 +24,7 @@
 //! `R` is the spread of the values, `max_j |v_j - mean(v)|`.
 
 use super::dense::{KEYS, LAG};
-use super::{Compute, Head, Problem};
+use super::{Compute, Head, Problem, decode};
 use crate::Result;
 use crate::mat::{MatRef, Rows, with_rows};
 use crate::par::Par;
@@ -121,10 +121,12 @@ fn bound<T: Compute>(head: &Head<'_>, scale: f64, side: &KeySide, i: usize) -> f
     let largest = dot + head.bias.as_ref().map_or(0.0, |bias| relevant_bias(bias, i, dot));
     let underflow = tiny * (e + 4.0) * (1.0 + side.key_norm);
     let logit = SLACK * u * ((e + 4.0) * dot + largest) + underflow;
-    let exponential = u * (5.0 * largest + 2.0 * LAG) + T::EXP2_ERROR + 8.0 * u;
+    let exponential = u * (6.0 * largest + 3.0 * LAG) + T::EXP2_ERROR + 8.0 * u;
     let wrong = (logit + exponential).exp_m1();
     let moved = if wrong < 0.5 { wrong / (1.0 - wrong) + keys * (-100_f64).exp() } else { 1.0 };
-    let terms = KEYS as f64 + keys / KEYS as f64 + 2.0 * largest / LAG + 8.0;
+    let blocks = [KEYS, decode::BLOCK].map(|b| keys.min(b as f64) + (keys / b as f64).ceil());
+    let rescalings = (2.0 * largest / LAG).min(keys / 4.0);
+    let terms = blocks[0].max(blocks[1]) + rescalings + 8.0;
     let sums = 2.0 * SLACK * (terms * u).min(1.0) * side.value_norm;
     let lost = 4.0 * keys * tiny * ev.sqrt();
     SLACK * (2.0 * side.spread * moved.min(1.0) + sums + lost)

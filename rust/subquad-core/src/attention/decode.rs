@@ -12,17 +12,15 @@ use std::ops::Range;
 use super::dense::{LAG, Report};
 use super::pack;
 use super::scratch::Buffer;
-use super::{Head, Output, Visible, naive};
+use super::{Head, Output, Visible};
 use crate::mat::{MatRef, Rows, with_rows};
 use crate::par::Pulse;
 use crate::simd::{Element, Exp2, Float, Lanes, multiversion};
 
 /// Keys per block: their scores and, if they must be widened, their rows stay in cache.
-const BLOCK: usize = 128;
+pub const BLOCK: usize = 512;
 /// Keys per chunk: no sum within one has more terms.
 pub const CHUNK: usize = 4096;
-/// Value rows taken together.
-const ROWS: usize = 4;
 
 /// Queries that read the same keys and values: rows of some heads.
 pub struct Group<'a> {
@@ -134,6 +132,7 @@ pub unsafe fn chunk_body<V: Lanes>(
                     }
                 }
             });
+            prefetch(&head.value, &keys);
             for (q, partial) in partials.iter_mut().enumerate() {
                 let (h, i) = job.group.rows[q];
                 let scores = scores.add(q * BLOCK);
@@ -142,6 +141,7 @@ pub unsafe fn chunk_body<V: Lanes>(
                 hide(scores, &keys, &ranges[q]);
                 exponentials::<V>(scores, partial);
             }
+            prefetch(&head.key, &(keys.end..last.min(keys.end + BLOCK)));
             let sums = scratch.sums.ptr();
             std::slice::from_raw_parts_mut(sums, queries * ev).fill(zero);
             let source = (&head.value, scratch.rows.ptr());
@@ -168,6 +168,26 @@ pub unsafe fn chunk_body<V: Lanes>(
         report.suspicious = bad.sum() != zero;
     }
     (partials, report)
+}
+
+/// Asks for the first rows of a block: the hardware prefetcher takes a while to see a new stream.
+#[inline(always)]
+fn prefetch(rows: &Rows<'_>, range: &Range<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let row_bytes = rows.cols() * rows.item_size();
+        let some = range.start..range.end.min(range.start + 4096 / row_bytes.max(1));
+        for i in some {
+            with_rows!(rows, view => {
+                let row: *const i8 = view.at(i, 0).cast();
+                for at in (0..row_bytes).step_by(64) {
+                    // SAFETY: a prefetch of any address is allowed.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(at)) };
+                }
+            });
+        }
+    }
 }
 
 /// Row `i` in the compute type, padded with zeros to `len`.
@@ -295,12 +315,10 @@ unsafe fn check<V: Lanes>(scores: *const V::T, keys: usize, mut bad: V) -> V {
 unsafe fn add_mask<V: Lanes>(head: &Head<'_>, i: usize, keys: &Range<usize>, scores: *mut V::T) {
     // SAFETY: the row exists, and the scores of a block are whole vectors.
     unsafe {
-        let lowest = V::splat(V::T::LOWEST_LOGIT);
         for j in (0..keys.len()).step_by(V::N) {
             let mut x = V::load(scores.add(j));
             if let Some(bias) = &head.bias {
-                let bias: V = with_rows!(bias, b => pack::read(b, i, keys.start + j));
-                x = x.add(bias.raise(lowest));
+                x = x.add(with_rows!(bias, b => pack::read(b, i, keys.start + j)));
             }
             if let Some(mask) = &head.mask {
                 x = x.add(pack::read(mask, i, keys.start + j));
@@ -336,10 +354,12 @@ unsafe fn exponentials<V: Lanes>(scores: *mut V::T, partial: &mut Partial<V::T>)
             partial.raise(top);
         }
         let (log2e, table) = (V::splat(V::T::LOG2_E), Exp2::table());
-        let minus_bits = V::splat(minus_bits(partial.reference));
+        // Before the first key everything is hidden, and minus infinity must stay what it is.
+        let is_fresh = partial.reference == V::T::NEG_INFINITY;
+        let shift = V::splat(if is_fresh { V::T::ZERO } else { partial.reference });
         let mut sum = V::splat(V::T::ZERO);
         for j in (0..BLOCK).step_by(V::N) {
-            let p = V::load(scores.add(j)).fma(log2e, minus_bits).exp2(table);
+            let p = V::load(scores.add(j)).sub(shift).mul(log2e).exp2(table);
             sum = sum.add(p);
             p.store(scores.add(j));
         }
@@ -347,16 +367,10 @@ unsafe fn exponentials<V: Lanes>(scores: *mut V::T, partial: &mut Partial<V::T>)
     }
 }
 
-/// Minus a reference in bits; 0 before the first key, so that a hidden logit minus it is minus
-/// infinity and not NaN.
-fn minus_bits<T: Float>(reference: T) -> T {
-    if reference == T::NEG_INFINITY { T::ZERO } else { -(reference * T::LOG2_E) }
-}
-
 impl<T: Float> Partial<T> {
     fn raise(&mut self, top: T) {
         if self.reference != T::NEG_INFINITY {
-            let shrink = (minus_bits(top) - minus_bits(self.reference)).exp2();
+            let shrink = (self.reference - top).exp();
             self.mass = self.mass * shrink;
             self.sums.iter_mut().for_each(|x| *x = *x * shrink);
         }
@@ -365,6 +379,9 @@ impl<T: Float> Partial<T> {
 }
 
 /// `sums[g] += sum_j p[g][j] v_j` for `G` queries and a block of values.
+///
+/// Sums of as many columns as registers hold are kept there, so that the rows of a usual head are
+/// read strictly in address order.
 #[inline(always)]
 unsafe fn weighted<V: Lanes, E: Element, const G: usize>(
     values: &Vectors<'_, E>,
@@ -372,44 +389,51 @@ unsafe fn weighted<V: Lanes, E: Element, const G: usize>(
     p: *const V::T,
     sums: *mut V::T,
 ) {
-    let rows = values.rows.len();
-    // SAFETY: the caller has `G` rows of weights and of sums; values beyond the last are not read.
+    let vectors = ev / V::N;
+    let mut x = 0;
+    // SAFETY: the caller has `G` rows of weights and of sums.
     unsafe {
-        for first in (0..rows).step_by(ROWS) {
-            if first + ROWS <= rows {
-                add_rows::<V, E, G, ROWS>(values, first, ev, p, sums);
-            } else {
-                for row in first..rows {
-                    add_rows::<V, E, G, 1>(values, row, ev, p, sums);
-                }
+        while x < vectors {
+            let place = (x * V::N, ev);
+            match vectors - x {
+                8.. if G == 1 => x += columns::<V, E, G, 8>(values, place, p, sums),
+                4.. => x += columns::<V, E, G, 4>(values, place, p, sums),
+                2.. => x += columns::<V, E, G, 2>(values, place, p, sums),
+                _ => x += columns::<V, E, G, 1>(values, place, p, sums),
             }
         }
     }
 }
 
+/// `C` vectors of columns from `x` of the sums. Returns `C`.
 #[inline(always)]
-unsafe fn add_rows<V: Lanes, E: Element, const G: usize, const R: usize>(
+unsafe fn columns<V: Lanes, E: Element, const G: usize, const C: usize>(
     values: &Vectors<'_, E>,
-    first: usize,
-    ev: usize,
+    (x, ev): (usize, usize),
     p: *const V::T,
     sums: *mut V::T,
-) {
-    // SAFETY: as above.
+) -> usize {
+    // SAFETY: the caller has `G` rows of weights and of sums; values beyond the last are not read.
     unsafe {
-        for x in (0..ev).step_by(V::N) {
-            let mut acc: [V; G] = std::array::from_fn(|g| V::load(sums.add(g * ev + x)));
-            for r in 0..R {
-                let value: V = E::load(values.at(first + r).add(x));
-                for (g, acc) in acc.iter_mut().enumerate() {
-                    *acc = V::splat(*p.add(g * BLOCK + first + r)).fma(value, *acc);
+        let mut acc = [[V::splat(V::T::ZERO); C]; G];
+        for r in 0..values.rows.len() {
+            let row = values.at(r).add(x);
+            let value: [V; C] = std::array::from_fn(|c| E::load(row.add(c * V::N)));
+            for g in 0..G {
+                let p = V::splat(*p.add(g * BLOCK + r));
+                for c in 0..C {
+                    acc[g][c] = p.fma(value[c], acc[g][c]);
                 }
             }
-            for (g, acc) in acc.into_iter().enumerate() {
-                acc.store(sums.add(g * ev + x));
+        }
+        for g in 0..G {
+            for c in 0..C {
+                let at = sums.add(g * ev + x + c * V::N);
+                V::load(at).add(acc[g][c]).store(at);
             }
         }
     }
+    C
 }
 
 /// Merges the partial results of one query, in order, and writes its row. True if something is not
@@ -419,7 +443,7 @@ unsafe fn add_rows<V: Lanes, E: Element, const G: usize, const R: usize>(
 /// The row must belong to the caller's task.
 pub unsafe fn finish<T: Float>(
     head: &Head<'_>,
-    (visible, scale): (&Visible, T),
+    visible: &Visible,
     i: usize,
     parts: &[&Partial<T>],
     output: &Output<'_, T>,
@@ -439,10 +463,7 @@ pub unsafe fn finish<T: Float>(
     for (out, sum) in out.iter_mut().zip(sums) {
         *out = T::from_f64(sum * inverse);
     }
-    let mut lse = T::from_f64(top.to_f64() + mass.ln());
-    if mass != 0.0 && top <= T::LOWEST_LOGIT {
-        lse = naive::row(head, visible, scale, i, out);
-    }
+    let lse = T::from_f64(top.to_f64() + mass.ln());
     // SAFETY: passed on.
     unsafe { output.write_statistics(i, lse, top, T::from_f64(mass)) };
     let lost = mass == 0.0 && head.sees_a_key(visible, i);

@@ -107,8 +107,9 @@ struct Strip<T> {
     reference: *mut T,
     /// A logit above this makes the reference rise.
     limit: *mut T,
-    /// Minus the reference in bits; 0 before the first key.
-    minus_bits: *mut T,
+    /// What is subtracted from logits: the reference, or 0 before the first key, so that a hidden
+    /// logit gives minus infinity and not NaN.
+    shift: *mut T,
     /// Sum of the exponentials up to the current block of keys, and within it.
     mass: *mut T,
     block_mass: *mut T,
@@ -130,7 +131,7 @@ impl<T: Float> Strip<T> {
             sums,
             reference: part(0),
             limit: part(1),
-            minus_bits: part(2),
+            shift: part(2),
             mass: part(3),
             block_mass: part(4),
         }
@@ -143,7 +144,7 @@ impl<T: Float> Strip<T> {
             unsafe {
                 *self.reference.add(i) = T::NEG_INFINITY;
                 *self.limit.add(i) = T::NEG_INFINITY;
-                *self.minus_bits.add(i) = T::ZERO;
+                *self.shift.add(i) = T::ZERO;
                 *self.mass.add(i) = T::ZERO;
                 *self.block_mass.add(i) = T::ZERO;
             }
@@ -250,7 +251,7 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OR: usize>(
                 report.add(&strip_step::<V, KR, OR>(&strip, &block, &job.visible));
             }
         }
-        report.suspicious |= finish::<V>(job, scratch, ev, pulse);
+        report.suspicious |= finish::<V>(job, scratch, ev);
     }
     report
 }
@@ -391,11 +392,11 @@ unsafe fn probabilities<V: Lanes, const KR: usize>(
             }
             let table = Exp2::table();
             for u in 0..STRIP_VECTORS {
-                let minus_bits = V::load(strip.minus_bits.add(u * V::N));
+                let shift = V::load(strip.shift.add(u * V::N));
                 let mass = strip.block_mass.add(u * V::N);
                 let mut sum = V::load(mass);
                 unroll!(KR, r => {
-                    let p = acc[r][u].fma(log2e, minus_bits).exp2(table);
+                    let p = acc[r][u].sub(shift).mul(log2e).exp2(table);
                     sum = sum.add(p);
                     p.store(at.add(r * w + u * V::N));
                 });
@@ -431,13 +432,12 @@ unsafe fn raise<T: Float>(
             let old = *strip.reference.add(i);
             // Only by more than the lag, so that a row is rescaled a bounded number of times.
             if top > *strip.limit.add(i) {
-                let (bits, old_bits) = (-(top * T::LOG2_E), *strip.minus_bits.add(i));
                 *strip.reference.add(i) = top;
                 *strip.limit.add(i) = top + T::from_f64(LAG);
-                *strip.minus_bits.add(i) = bits;
+                *strip.shift.add(i) = top;
                 // Nothing has been summed before the first key.
                 if old != T::NEG_INFINITY {
-                    *shrink = (bits - old_bits).exp2();
+                    *shrink = (old - top).exp();
                     *strip.mass.add(i) = *strip.mass.add(i) * *shrink;
                     *strip.block_mass.add(i) = *strip.block_mass.add(i) * *shrink;
                 }
@@ -469,7 +469,6 @@ unsafe fn finish<V: Lanes>(
     job: &Job<'_, V::T>,
     scratch: &mut Scratch<V::T>,
     ev: usize,
-    pulse: &Pulse<'_>,
 ) -> bool {
     let w = STRIP_VECTORS * V::N;
     let (one, zero, hidden) = (V::T::ONE, V::T::ZERO, V::T::NEG_INFINITY);
@@ -483,12 +482,9 @@ unsafe fn finish<V: Lanes>(
             let strip = scratch.sums.ptr().add(r / w * w * ev);
             let out = job.output.out.row_mut(i);
             pack::for_row::<V>(strip, r % w, w, out, |slot, x| *slot = x * inverse);
-            let mut lse = if mass == zero { hidden } else { reference + mass.ln() };
-            if mass == zero {
-                suspicious |= job.head.sees_a_key(&job.visible, i);
-            } else if reference <= V::T::LOWEST_LOGIT && !pulse.stopped() {
-                lse = super::naive::row(job.head, &job.visible, job.scale, i, out);
-            }
+            let lse = if mass == zero { hidden } else { reference + mass.ln() };
+            // No mass although there are keys: their logits are out of range.
+            suspicious |= mass == zero && job.head.sees_a_key(&job.visible, i);
             job.output.write_statistics(i, lse, reference, mass);
             suspicious |= !out.iter().all(|x| x.is_finite());
         }

@@ -39,12 +39,12 @@ pub struct HeadGradients<'a, T> {
     pub bias: Option<MatCell<'a, T>>,
 }
 
-/// What the backward pass needs to know of a row: the exponentials are
-/// `2^(logit * log2(e) + minus_bits)` and have the sum `1 / weight`.
+/// What the backward pass needs to know of a row: the exponentials are `e^(logit - shift)` and have
+/// the sum `1 / weight`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RowState<T> {
-    /// Minus infinity for a row that sees no key.
-    pub minus_bits: T,
+    /// Infinity for a row that sees no key.
+    pub shift: T,
     /// Factor that makes probabilities of exponentials.
     pub weight: T,
     /// `-weight * (dO . O)`
@@ -84,8 +84,8 @@ pub struct Scratch<T> {
     grad_strips: Buffer<T>,
     query_panels: Buffer<T>,
     grad_panels: Buffer<T>,
-    /// `minus_bits` and `minus_dot` of every row.
-    minus_bits: Buffer<T>,
+    /// `shift` and `minus_dot` of every row.
+    shift: Buffer<T>,
     minus_dot: Buffer<T>,
     /// Keys and values of a block in tiles, keys in panels too.
     key_tiles: Buffer<T>,
@@ -114,7 +114,7 @@ impl<T: Float> Scratch<T> {
             grad_strips: Buffer::new(rows * ev),
             query_panels: Buffer::new(rows * pe),
             grad_panels: Buffer::new(rows * pev),
-            minus_bits: Buffer::new(rows),
+            shift: Buffer::new(rows),
             minus_dot: Buffer::new(rows),
             key_tiles: Buffer::new(keys * e),
             value_tiles: Buffer::new(keys * ev),
@@ -219,10 +219,10 @@ unsafe fn pack_queries<V: Lanes>(job: &Job<'_, V::T>, scratch: &mut Scratch<V::T
             let to = scratch.grad_panels.ptr().add(first * pev);
             pack::columns::<V>(grad, rows, (ROWS, ROWS), to);
         }
-        let (bits, dots) = (scratch.minus_bits.ptr(), scratch.minus_dot.ptr());
+        let (shifts, dots) = (scratch.shift.ptr(), scratch.minus_dot.ptr());
         for r in 0..count.next_multiple_of(ROWS) {
             let state = job.states[job.rows.clone()].get(r);
-            *bits.add(r) = state.map_or(V::T::NEG_INFINITY, |state| state.minus_bits);
+            *shifts.add(r) = state.map_or(-V::T::NEG_INFINITY, |state| state.shift);
             *dots.add(r) = state.map_or(V::T::ZERO, |state| state.minus_dot);
             if let Some(weight) = state.map(|state| state.weight).filter(|&x| x != V::T::ONE) {
                 scale_row::<V>(strips.1.add(r / w * w * grad.cols() + r % w), grad.cols(), w, weight);
@@ -320,7 +320,7 @@ unsafe fn strip_scores<V: Lanes, const KR: usize>(
         let row = pair.first + s * w;
         let queries = scratch.query_strips.ptr().add(row * pair.e);
         let grads = scratch.grad_strips.ptr().add(row * pair.ev);
-        let (bits, dots) = (scratch.minus_bits.ptr().add(row), scratch.minus_dot.ptr().add(row));
+        let (shifts, dots) = (scratch.shift.ptr().add(row), scratch.minus_dot.ptr().add(row));
         let block = s * pair.capacity * w;
         let (scores, grad_scores) =
             (scratch.scores.ptr().add(block), scratch.grad_scores.ptr().add(block));
@@ -332,9 +332,9 @@ unsafe fn strip_scores<V: Lanes, const KR: usize>(
             let acc = logits::<V, KR>(queries, (keys, stage), (t, pair.e), hide, at);
             let table = Exp2::table();
             for u in 0..STRIP_VECTORS {
-                let minus_bits = V::load(bits.add(u * V::N));
+                let shift = V::load(shifts.add(u * V::N));
                 unroll!(KR, r => {
-                    let p = acc[r][u].fma(log2e, minus_bits).exp2(table);
+                    let p = acc[r][u].sub(shift).mul(log2e).exp2(table);
                     p.store(at.add(r * w + u * V::N));
                 });
             }

@@ -104,7 +104,7 @@ fn few_queries<T: Compute>(
             let parts: Vec<_> = parts.iter().map(|part| &part[q]).collect();
             // SAFETY: the tasks are over, and nobody else has the outputs during the call.
             stats.suspicious |=
-                unsafe { decode::finish(&heads[h], (&visible, scale), i, &parts, &outputs[h]) };
+                unsafe { decode::finish(&heads[h], &visible, i, &parts, &outputs[h]) };
         }
     }
     Ok(stats)

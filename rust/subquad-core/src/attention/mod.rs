@@ -22,6 +22,7 @@ mod dense;
 mod dense_grad;
 mod forward;
 mod kernels;
+#[cfg(test)]
 mod naive;
 mod plan;
 mod pack;
@@ -34,7 +35,7 @@ pub use certificate::{Bounds, bounds};
 pub use dense_grad::HeadGradients;
 pub use forward::forward;
 pub use kernels::Compute;
-pub use plan::{Kernel, Plan};
+pub use plan::{FEW_ROWS, Kernel, Plan};
 pub use visible::Visible;
 
 use crate::mat::{MatCell, MatRef, Rows};

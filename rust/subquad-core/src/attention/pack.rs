@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::tile::unroll;
 use crate::mat::{MatRef, Rows, with_rows};
 use crate::simd::{Element, Float, Lanes, transpose};
 
@@ -23,22 +24,29 @@ pub(super) fn padded(cols: usize, lanes: usize) -> usize {
 /// Row `i` must exist, and the instruction set be enabled.
 #[inline(always)]
 pub(super) unsafe fn read<V: Lanes, E: Element>(view: &MatRef<'_, E>, i: usize, j: usize) -> V {
-    let count = view.cols().saturating_sub(j).min(V::N);
-    // SAFETY: a whole vector of a row with adjacent entries, or one existing entry at a time.
+    // SAFETY: a whole vector of a row with adjacent entries, or what `gather` made.
     unsafe {
-        if count == V::N && view.has_contiguous_rows() {
+        if j + V::N <= view.cols() && view.has_contiguous_rows() {
             return E::load(view.at(i, j));
         }
-        let mut lanes = [V::T::default(); 16];
-        for (c, lane) in lanes[..count].iter_mut().enumerate() {
-            *lane = V::T::from_f64((*view.at(i, j + c)).to_f64());
-        }
+        let mut lanes = [V::T::ZERO; 16];
+        gather(view, i, j, &mut lanes[..V::N]);
         V::load(lanes.as_ptr())
     }
 }
 
+/// Out of line, so that the loops around [`read`] stay small.
+#[cold]
+#[inline(never)]
+fn gather<T: Float, E: Element>(view: &MatRef<'_, E>, i: usize, j: usize, to: &mut [T]) {
+    for (c, x) in to.iter_mut().enumerate().take(view.cols().saturating_sub(j)) {
+        *x = T::from_f64(view.get(i, j + c).to_f64());
+    }
+}
+
 /// Rows of `source` in panels of `width` of them, transposed and times `factor`:
-/// `to[panel][column][width]`, zero beyond the last row. True if all of them are finite.
+/// `to[panel][column][width]`. Beyond the last row of a range that is not empty, it is repeated: the
+/// kernels ignore what comes of it. True if all of them are finite.
 ///
 /// # Safety
 /// `rows` must exist; `to` must have room for whole panels and a vector more; the instruction set
@@ -76,17 +84,20 @@ unsafe fn transposed_rows<V: Lanes, E: Element>(
                 // is then overwritten by the first block.
                 for r in (0..width).step_by(V::N).rev() {
                     let mut block = [zero; 16];
-                    for (i, row) in block[..V::N.min(width - r)].iter_mut().enumerate() {
-                        let i = first + r + i;
-                        if i < rows.end {
-                            let x: V = read(view, i, j);
-                            bad = x.fma(zero, bad);
-                            *row = x.mul(factor);
-                        }
-                    }
+                    unroll!(V::N, i => {
+                        let x: V = read(view, (first + r + i).min(rows.end - 1), j);
+                        bad = x.fma(zero, bad);
+                        block[i] = x.mul(factor);
+                    });
                     transpose(&mut block);
-                    for (c, row) in block[..V::N.min(cols - j)].iter().enumerate() {
-                        row.store(to.add((j + c) * width + r));
+                    if j + V::N <= cols {
+                        unroll!(V::N, c => {
+                            block[c].store(to.add((j + c) * width + r));
+                        });
+                    } else {
+                        for (c, row) in block[..cols - j].iter().enumerate() {
+                            row.store(to.add((j + c) * width + r));
+                        }
                     }
                 }
             }
@@ -128,16 +139,15 @@ unsafe fn column_panels<V: Lanes, E: Element>(
         for first in (0..vectors).step_by(PANEL) {
             let width = PANEL.min(vectors - first);
             let to = to.add(first * V::N * capacity);
-            for r in 0..padded_rows {
+            for (r, i) in rows.clone().enumerate() {
                 for u in 0..width {
-                    let x = if r < rows.len() {
-                        read(view, rows.start + r, (first + u) * V::N)
-                    } else {
-                        zero
-                    };
+                    let x: V = read(view, i, (first + u) * V::N);
                     bad = x.fma(zero, bad);
                     x.store(to.add((r * width + u) * V::N));
                 }
+            }
+            for at in rows.len() * width..padded_rows * width {
+                zero.store(to.add(at * V::N));
             }
         }
         bad.sum() == V::T::ZERO
@@ -213,27 +223,25 @@ pub(super) unsafe fn stage<V: Lanes>(
 ) -> bool {
     // SAFETY: passed on; a block of N x N is stored row by row within the room.
     unsafe {
-        let lowest = V::splat(V::T::LOWEST_LOGIT);
         let hidden = V::splat(V::T::NEG_INFINITY);
         let mut top = hidden;
         for r in (0..width).step_by(V::N) {
             for j in keys.clone().step_by(V::N) {
                 let mut block = [V::splat(V::T::ZERO); 16];
-                for (i, row) in block[..V::N].iter_mut().enumerate() {
-                    let i = (rows.start + r + i).min(rows.end - 1);
+                unroll!(V::N, i => {
+                    let i_row = (rows.start + r + i).min(rows.end - 1);
                     if let Some(bias) = bias {
-                        let x: V = with_rows!(bias, view => read(view, i, j));
-                        *row = x.raise(lowest);
+                        block[i] = with_rows!(bias, view => read(view, i_row, j));
                     }
                     if let Some(mask) = mask {
-                        *row = row.add(read(mask, i, j));
+                        block[i] = block[i].add(read(mask, i_row, j));
                     }
-                    top = row.max(top);
-                }
+                    top = block[i].max(top);
+                });
                 transpose(&mut block);
-                for (c, row) in block[..V::N].iter().enumerate() {
-                    row.store(to.add((j - keys.start + c) * width + r));
-                }
+                unroll!(V::N, c => {
+                    block[c].store(to.add((j - keys.start + c) * width + r));
+                });
             }
         }
         top.any_gt(hidden)

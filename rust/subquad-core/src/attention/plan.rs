@@ -15,7 +15,7 @@ const TASKS: usize = 8;
 const MIN_ROWS: usize = 128;
 
 /// Queries of one head up to which reading keys and values dominates.
-const FEW_ROWS: usize = 8;
+pub const FEW_ROWS: usize = 32;
 
 /// How the products are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -109,15 +109,6 @@ impl Lanes for F32x8 {
         }
     }
     #[inline(always)]
-    fn raise(self, low: Self) -> Self {
-        // SAFETY: a value exists, so the instruction set is enabled.
-        unsafe {
-            let hidden = _mm256_set1_ps(f32::NEG_INFINITY);
-            let is_hidden = _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, hidden);
-            Self(_mm256_blendv_ps(_mm256_max_ps(low.0, self.0), hidden, is_hidden))
-        }
-    }
-    #[inline(always)]
     fn zip(self, b: Self) -> (Self, Self) {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe {
@@ -256,15 +247,6 @@ impl Lanes for F64x4 {
                 _mm256_andnot_si256(low, _mm256_cmpgt_epi64(_mm256_set1_epi64x(to.into()), lane));
             let hidden = _mm256_set1_pd(f64::NEG_INFINITY);
             Self(_mm256_blendv_pd(hidden, self.0, _mm256_castsi256_pd(inside)))
-        }
-    }
-    #[inline(always)]
-    fn raise(self, low: Self) -> Self {
-        // SAFETY: a value exists, so the instruction set is enabled.
-        unsafe {
-            let hidden = _mm256_set1_pd(f64::NEG_INFINITY);
-            let is_hidden = _mm256_cmp_pd::<_CMP_EQ_OQ>(self.0, hidden);
-            Self(_mm256_blendv_pd(_mm256_max_pd(low.0, self.0), hidden, is_hidden))
         }
     }
     #[inline(always)]

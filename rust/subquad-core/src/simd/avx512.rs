@@ -110,15 +110,6 @@ impl Lanes for F32x16 {
         }
     }
     #[inline(always)]
-    fn raise(self, low: Self) -> Self {
-        // SAFETY: a value exists, so the instruction set is enabled.
-        unsafe {
-            let hidden = _mm512_set1_ps(f32::NEG_INFINITY);
-            let is_hidden = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, hidden);
-            Self(_mm512_mask_blend_ps(is_hidden, _mm512_max_ps(low.0, self.0), hidden))
-        }
-    }
-    #[inline(always)]
     fn zip(self, b: Self) -> (Self, Self) {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe {
@@ -248,15 +239,6 @@ impl Lanes for F64x8 {
             let below = |x: i32| (1_u32 << x.clamp(0, 8)) - 1;
             let inside = (below(to) & !below(from)) as __mmask8;
             Self(_mm512_mask_blend_pd(inside, _mm512_set1_pd(f64::NEG_INFINITY), self.0))
-        }
-    }
-    #[inline(always)]
-    fn raise(self, low: Self) -> Self {
-        // SAFETY: a value exists, so the instruction set is enabled.
-        unsafe {
-            let hidden = _mm512_set1_pd(f64::NEG_INFINITY);
-            let is_hidden = _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, hidden);
-            Self(_mm512_mask_blend_pd(is_hidden, _mm512_max_pd(low.0, self.0), hidden))
         }
     }
     #[inline(always)]

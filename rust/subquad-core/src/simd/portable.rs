@@ -95,11 +95,6 @@ macro_rules! lanes {
                 Self(std::array::from_fn(|i| if kept(i) { self.0[i] } else { $t::NEG_INFINITY }))
             }
             #[inline(always)]
-            fn raise(self, low: Self) -> Self {
-                let stays = |x: $t, low| !(x < low) || x == $t::NEG_INFINITY;
-                self.map2(low, |x, low| if stays(x, low) { x } else { low })
-            }
-            #[inline(always)]
             fn zip(self, b: Self) -> (Self, Self) {
                 let pick = |i: usize| if i % 2 == 0 { self.0[i / 2] } else { b.0[i / 2] };
                 (
