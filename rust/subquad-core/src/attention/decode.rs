@@ -4,8 +4,7 @@
 //! All queries that share a key head are taken together (a group of heads, or a few positions of
 //! one). Keys are cut into chunks fixed by the shape; each chunk gives a partial result per query,
 //! and the partial results are merged in order. Within a chunk, blocks of keys and of values are
-//! read in turn, strictly in address order: the hardware prefetcher then does its best, and software
-//! prefetch only disturbs it.
+//! read in turn, strictly in address order, so that the prefetchers can follow.
 
 use std::ops::Range;
 
@@ -18,9 +17,12 @@ use crate::par::Pulse;
 use crate::simd::{Element, Exp2, Float, Lanes, multiversion};
 
 /// Keys per block: their scores and, if they must be widened, their rows stay in cache.
-pub const BLOCK: usize = 512;
+pub const BLOCK: usize = 256;
 /// Keys per chunk: no sum within one has more terms.
 pub const CHUNK: usize = 4096;
+
+/// Bytes that software prefetch runs ahead.
+const AHEAD: usize = 1024;
 
 /// Queries that read the same keys and values: rows of some heads.
 pub struct Group<'a> {
@@ -127,12 +129,17 @@ pub unsafe fn chunk_body<V: Lanes>(
                         products::<V, _, 2>(&rows, e, from, to);
                         q += 2;
                     } else {
-                        products::<V, _, 1>(&rows, e, from, to);
+                        match e / V::N {
+                            1 => short_products::<V, _, 1>(&rows, from, to),
+                            2 => short_products::<V, _, 2>(&rows, from, to),
+                            4 => short_products::<V, _, 4>(&rows, from, to),
+                            8 => short_products::<V, _, 8>(&rows, from, to),
+                            _ => products::<V, _, 1>(&rows, e, from, to),
+                        }
                         q += 1;
                     }
                 }
             });
-            prefetch(&head.value, &keys);
             for (q, partial) in partials.iter_mut().enumerate() {
                 let (h, i) = job.group.rows[q];
                 let scores = scores.add(q * BLOCK);
@@ -141,7 +148,6 @@ pub unsafe fn chunk_body<V: Lanes>(
                 hide(scores, &keys, &ranges[q]);
                 exponentials::<V>(scores, partial);
             }
-            prefetch(&head.key, &(keys.end..last.min(keys.end + BLOCK)));
             let sums = scratch.sums.ptr();
             std::slice::from_raw_parts_mut(sums, queries * ev).fill(zero);
             let source = (&head.value, scratch.rows.ptr());
@@ -170,23 +176,12 @@ pub unsafe fn chunk_body<V: Lanes>(
     (partials, report)
 }
 
-/// Asks for the first rows of a block: the hardware prefetcher takes a while to see a new stream.
+/// Asks for what lies [`AHEAD`] of some entries, where that helps.
 #[inline(always)]
-fn prefetch(rows: &Rows<'_>, range: &Range<usize>) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let row_bytes = rows.cols() * rows.item_size();
-        let some = range.start..range.end.min(range.start + 4096 / row_bytes.max(1));
-        for i in some {
-            with_rows!(rows, view => {
-                let row: *const i8 = view.at(i, 0).cast();
-                for at in (0..row_bytes).step_by(64) {
-                    // SAFETY: a prefetch of any address is allowed.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(at)) };
-                }
-            });
-        }
+fn ahead<V: Lanes, E>(from: *const E, entries: usize) {
+    let from = from.cast::<u8>().wrapping_add(AHEAD);
+    for line in (0..entries * size_of::<E>()).step_by(64) {
+        V::prefetch(from.wrapping_add(line));
     }
 }
 
@@ -261,6 +256,7 @@ unsafe fn products<V: Lanes, E: Element, const G: usize>(
             let mut acc = [zero; 16];
             for r in 0..step.min(keys.rows.len() - first) {
                 let row = keys.at(first + r);
+                ahead::<V, E>(row, e);
                 let mut dots = [zero; G];
                 for x in (0..e).step_by(V::N) {
                     let key: V = E::load(row.add(x));
@@ -279,6 +275,36 @@ unsafe fn products<V: Lanes, E: Element, const G: usize>(
                     *scores.add(g * BLOCK + first + r) = sums[g * step + r];
                 }
             }
+        }
+    }
+}
+
+/// As [`products`] for one query of `C` vectors, which registers hold.
+///
+/// One row after the other: unrolled over rows, the compiler loads them column by column, which the
+/// prefetcher does not follow (a fifth slower from memory).
+#[inline(always)]
+unsafe fn short_products<V: Lanes, E: Element, const C: usize>(
+    keys: &Vectors<'_, E>,
+    query: *const V::T,
+    scores: *mut V::T,
+) {
+    // SAFETY: the caller has a query and room for a block of scores; keys beyond the last one are
+    // not read.
+    unsafe {
+        let query: [V; C] = std::array::from_fn(|c| V::load(query.add(c * V::N)));
+        for first in (0..keys.rows.len()).step_by(V::N) {
+            let mut acc = [V::splat(V::T::ZERO); 16];
+            for r in 0..V::N.min(keys.rows.len() - first) {
+                let row = keys.at(first + r);
+                let mut dot = E::load::<V>(row).mul(query[0]);
+                ahead::<V, E>(row, C * V::N);
+                for c in 1..C {
+                    dot = E::load::<V>(row.add(c * V::N)).fma(query[c], dot);
+                }
+                acc[r] = dot;
+            }
+            sum_each(acc).store(scores.add(first));
         }
     }
 }
@@ -418,6 +444,7 @@ unsafe fn columns<V: Lanes, E: Element, const G: usize, const C: usize>(
         let mut acc = [[V::splat(V::T::ZERO); C]; G];
         for r in 0..values.rows.len() {
             let row = values.at(r).add(x);
+            ahead::<V, E>(row, C * V::N);
             let value: [V; C] = std::array::from_fn(|c| E::load(row.add(c * V::N)));
             for g in 0..G {
                 let p = V::splat(*p.add(g * BLOCK + r));

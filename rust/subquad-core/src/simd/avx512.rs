@@ -71,6 +71,11 @@ impl Lanes for F32x16 {
         unsafe { _mm512_storeu_ps(p, self.0) }
     }
     #[inline(always)]
+    fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm512_fmadd_ps(self.0, b.0, c.0)) }
@@ -201,6 +206,11 @@ impl Lanes for F64x8 {
     unsafe fn store(self, p: *mut f64) {
         // SAFETY: the caller promises `N` writable values.
         unsafe { _mm512_storeu_pd(p, self.0) }
+    }
+    #[inline(always)]
+    fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {

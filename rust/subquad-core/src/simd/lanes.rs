@@ -152,6 +152,10 @@ pub(crate) trait Lanes: Copy {
     /// `N` values must be writable at `p`, which need not be aligned.
     unsafe fn store(self, p: *mut Self::T);
 
+    /// Asks for a cache line, on the machines of this instruction set that read faster for it: from
+    /// memory Zen 5 gains a tenth to a third, Zen 3 loses a tenth.
+    fn prefetch(_: *const u8) {}
+
     /// `self * b + c`, fused where the instruction set has it.
     fn fma(self, b: Self, c: Self) -> Self;
     fn add(self, b: Self) -> Self;

@@ -1,0 +1,46 @@
+"""Prints what the suite tracks as a table, without asv: ``python report.py [class ...]``.
+
+Ratios are turned round, so that larger is better: x torch, share of the limit, speed-up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+import subquad._config
+from suite import bench_attention
+
+
+def rows(benchmark: type) -> None:
+    """Every tracked figure of a class of benchmarks, for all of its parameters."""
+    tracked = [name for name in vars(benchmark) if name.startswith("track_")]
+    for params in itertools.product(*benchmark.params):
+        instance = benchmark()
+        cells = []
+        try:
+            instance.setup(*params)
+            for name in tracked:
+                value = getattr(instance, name)(*params)
+                label = name.removeprefix("track_").removeprefix("ratio_")
+                turned = label.startswith("to_")
+                cells.append(f"{label} {1 / value:.2f}" if turned else f"{label} {value:.4g}")
+        except NotImplementedError as reason:
+            cells.append(f"skipped: {reason}")
+        labels = ", ".join(
+            f"{name}={value}" for name, value in zip(benchmark.param_names, params, strict=True)
+        )
+        print(f"{benchmark.__name__:14s} {labels:42s} {'; '.join(cells)}", flush=True)
+
+
+def main(names: list[str]) -> None:
+    """Print the table of the named classes, or of all."""
+    print(f"class {subquad._config.machine_class()}, {subquad._config.measure()}")
+    for name, benchmark in vars(bench_attention).items():
+        if isinstance(benchmark, type) and benchmark.__module__ == bench_attention.__name__:
+            if not names or name in names:
+                rows(benchmark)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Benchmarks of subquad, for asv and for ``python report.py``."""
