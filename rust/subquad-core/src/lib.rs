@@ -8,7 +8,6 @@
 //! | [`attention`] | what is `softmax(scale Q K^T + bias) V`, and what are its gradients? | [`attention::forward`] |
 //! | [`linalg`] | dense products | [`linalg::gemm`] |
 
-
 pub mod attention;
 mod error;
 pub mod limits;

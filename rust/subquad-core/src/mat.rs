@@ -322,7 +322,10 @@ mod tests {
         let data = [1_f32, 2.0, 3.0, 4.0, 5.0, 6.0];
         // SAFETY: three rows of two, read backwards.
         let back = unsafe { MatRef::from_raw_parts(&raw const data[4], (3, 2), (-2, 1)) };
-        assert_eq!([back.row(0), back.row(1), back.row(2)], [&[5.0, 6.0], &[3.0, 4.0], &[1.0, 2.0]]);
+        assert_eq!(
+            [back.row(0), back.row(1), back.row(2)],
+            [&[5.0, 6.0], &[3.0, 4.0], &[1.0, 2.0]]
+        );
         // SAFETY: the same row three times.
         let same = unsafe { MatRef::from_raw_parts(data.as_ptr(), (3, 2), (0, 1)) };
         assert_eq!(same.row(2), &[1.0, 2.0]);

@@ -62,7 +62,10 @@ pub fn set_task_order(order: TaskOrder) {
 impl TaskOrder {
     fn current() -> Self {
         let set = ORDER.load(Ordering::Relaxed);
-        [Self::Reverse, Self::Shuffled].into_iter().find(|&x| x as usize == set).unwrap_or(Self::Forward)
+        [Self::Reverse, Self::Shuffled]
+            .into_iter()
+            .find(|&x| x as usize == set)
+            .unwrap_or(Self::Forward)
     }
 
     /// The `i`-th of `tasks` tasks to be handed out.

@@ -52,7 +52,11 @@ impl<'py> Stack<'py> {
                 .collect();
         }
         let cols = shape.get(lead + 1).copied().unwrap_or(1);
-        Ok(Layout { offsets, shape: (shape[lead], cols), strides: (stride(lead), stride(lead + 1)) })
+        Ok(Layout {
+            offsets,
+            shape: (shape[lead], cols),
+            strides: (stride(lead), stride(lead + 1)),
+        })
     }
 
     pub fn shape(&self) -> &[usize] {

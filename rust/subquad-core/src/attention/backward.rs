@@ -184,12 +184,7 @@ struct Wave<'a, T> {
 }
 
 impl<T: Compute> Wave<'_, T> {
-    fn run(
-        &self,
-        isa: Isa,
-        pool: &Pool<dense_grad::Scratch<T>>,
-        par: Par<'_>,
-    ) -> Result<Stats> {
+    fn run(&self, isa: Isa, pool: &Pool<dense_grad::Scratch<T>>, par: Par<'_>) -> Result<Stats> {
         let first = &self.problem.heads[self.heads[0]];
         let (keys, e) = (first.key.rows(), first.query.cols());
         if keys == 0 {

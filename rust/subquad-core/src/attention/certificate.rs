@@ -23,7 +23,8 @@
 //!
 //! `R` is the spread of the values, `max_j |v_j - mean(v)|`.
 
-use super::dense::{KEYS, LAG};
+use super::dense::KEYS;
+use super::strip::LAG;
 use super::{Compute, Head, Problem, decode};
 use crate::Result;
 use crate::mat::{MatRef, Rows, with_rows};
@@ -50,7 +51,8 @@ pub fn bounds<T: Compute>(problem: &Problem<'_>, par: Par<'_>) -> Result<Vec<Bou
     // Groups of heads share a key head, which needs to be looked at only once.
     let first = |h: usize| {
         let same = |g: &usize| {
-            heads[*g].key.is_same_view(&heads[h].key) && heads[*g].value.is_same_view(&heads[h].value)
+            heads[*g].key.is_same_view(&heads[h].key)
+                && heads[*g].value.is_same_view(&heads[h].value)
         };
         (0..h).rev().take_while(same).last().unwrap_or(h)
     };
@@ -58,7 +60,11 @@ pub fn bounds<T: Compute>(problem: &Problem<'_>, par: Par<'_>) -> Result<Vec<Bou
     let keys = par.map(heads.len(), |h, _| (leaders[h] == h).then(|| KeySide::of(&heads[h])))?;
     par.map(heads.len(), |h, _| {
         let side = keys[leaders[h]].as_ref().expect("a leader leads itself");
-        let row = |i| bound::<T>(&heads[h], problem.scale.abs(), side, i);
+        let origin = vec![0.0; heads[h].query.cols()];
+        let row = |i| {
+            let norm = distance(&heads[h].query, i, &origin);
+            bound::<T>(&heads[h], problem.scale.abs() * norm, side, i)
+        };
         Bounds { rows: (0..heads[h].query.rows()).map(row).collect(), spread: side.spread }
     })
 }
@@ -101,23 +107,48 @@ fn mean(rows: &Rows<'_>) -> Vec<f64> {
 
 /// Distance of row `i` from a point.
 fn distance(rows: &Rows<'_>, i: usize, centre: &[f64]) -> f64 {
-    fn of<E: Element>(row: &[E], centre: &[f64]) -> f64 {
-        // Scaled by the largest entry, so that no square overflows or vanishes.
-        let entries = || row.iter().zip(centre).map(|(x, c)| (x.to_f64() - c).abs());
-        let top = entries().fold(0.0, f64::max);
-        if top == 0.0 || !top.is_finite() {
-            return top;
-        }
-        top * entries().map(|x| (x / top) * (x / top)).sum::<f64>().sqrt()
-    }
-    with_rows!(rows, view => of(view.row(i), centre))
+    with_rows!(rows, view => row_distance(view.row(i), centre))
 }
 
-fn bound<T: Compute>(head: &Head<'_>, scale: f64, side: &KeySide, i: usize) -> f64 {
+fn row_distance<E: Element>(row: &[E], centre: &[f64]) -> f64 {
+    let squares = sum_of_squares(row, centre, |x| x);
+    // Most rows end here. Where squares overflow or vanish, entries are first divided by the largest.
+    if squares > 1e-280 && squares < f64::INFINITY {
+        return squares.sqrt();
+    }
+    let entries = row.iter().zip(centre).map(|(x, c)| (x.to_f64() - c).abs());
+    let top = entries.fold(0.0, f64::max);
+    if top == 0.0 || !top.is_finite() {
+        return top;
+    }
+    top * sum_of_squares(row, centre, |x| x / top).sqrt()
+}
+
+/// Sum of the squares of `scaled(x - c)`, in eight partial sums that fill vectors.
+#[inline(always)]
+fn sum_of_squares<E: Element>(row: &[E], centre: &[f64], scaled: impl Fn(f64) -> f64) -> f64 {
+    let mut sums = [0.0; 8];
+    let (row, row_rest) = row.as_chunks::<8>();
+    let (centre, centre_rest) = centre.as_chunks::<8>();
+    for (x, c) in row.iter().zip(centre) {
+        for (sum, (x, c)) in sums.iter_mut().zip(x.iter().zip(c)) {
+            let x = scaled(x.to_f64() - c);
+            *sum += x * x;
+        }
+    }
+    for (x, c) in row_rest.iter().zip(centre_rest) {
+        let x = scaled(x.to_f64() - c);
+        sums[0] += x * x;
+    }
+    sums.iter().sum()
+}
+
+/// The bound of row `i`, whose query has norm `query_norm` times the scale.
+fn bound<T: Compute>(head: &Head<'_>, query_norm: f64, side: &KeySide, i: usize) -> f64 {
     let (u, tiny) = (T::UNIT_ROUNDOFF, T::SMALLEST);
-    let (e, ev, keys) = (head.query.cols() as f64, head.value.cols() as f64, head.key.rows() as f64);
-    let query_norm = distance(&head.query, i, &vec![0.0; head.query.cols()]);
-    let dot = scale * query_norm * side.key_norm * SLACK;
+    let (e, ev, keys) =
+        (head.query.cols() as f64, head.value.cols() as f64, head.key.rows() as f64);
+    let dot = query_norm * side.key_norm * SLACK;
     let largest = dot + head.bias.as_ref().map_or(0.0, |bias| relevant_bias(bias, i, dot));
     let underflow = tiny * (e + 4.0) * (1.0 + side.key_norm);
     let logit = SLACK * u * ((e + 4.0) * dot + largest) + underflow;
@@ -129,7 +160,8 @@ fn bound<T: Compute>(head: &Head<'_>, scale: f64, side: &KeySide, i: usize) -> f
     let terms = blocks[0].max(blocks[1]) + rescalings + 8.0;
     let sums = 2.0 * SLACK * (terms * u).min(1.0) * side.value_norm;
     let lost = 4.0 * keys * tiny * ev.sqrt();
-    SLACK * (2.0 * side.spread * moved.min(1.0) + sums + lost)
+    // Norms in float64 are off by less than this.
+    (1.0 + 1e-9) * (2.0 * side.spread * moved.min(1.0) + sums + lost)
 }
 
 /// Largest absolute bias of row `i`, of keys that are not out of reach; see the module's text.

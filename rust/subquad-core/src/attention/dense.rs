@@ -3,22 +3,17 @@
 //! Blocks of queries outside, blocks of keys inside, one strip of `w` queries at a time. Scores are
 //! kept transposed, `[key][w]`: a lane is a query, so the running maximum, the sum, masks and biases
 //! need no shuffles, and the same array is the broadcast operand of `P V`.
-//!
-//! The exponentials of a row refer to a number that follows its maximum only when that has risen by
-//! [`LAG`] (online softmax with lazy rescaling): `P <= e^LAG` costs no accuracy, and rescaling
-//! almost never happens.
 
 use std::ops::Range;
 
 use super::pack::{self, PANEL};
+use super::scores::{STRIP_VECTORS, within};
 use super::scratch::Buffer;
-use super::tile::{Tile, accumulate, add_to, load, store, unroll, zero};
+use super::strip::{Block, STATES, Strip, probabilities};
+use super::tile::{accumulate, add_to, zero};
 use super::{Head, Output, Visible};
 use crate::par::Pulse;
-use crate::simd::{Exp2, Float, Lanes, multiversion};
-
-/// How far a logit may exceed the reference of its row before the row is rescaled.
-pub const LAG: f64 = 5.5;
+use crate::simd::{Float, Lanes, multiversion};
 
 /// Keys per block: a block of probabilities and a panel of values share the first-level cache.
 pub const KEYS: usize = 192;
@@ -69,9 +64,6 @@ pub struct Scratch<T> {
     state: Buffer<T>,
 }
 
-/// Queries in a strip, of vectors with `lanes` lanes.
-pub const STRIP_VECTORS: usize = 2;
-
 impl<T: Float> Scratch<T> {
     pub fn new(rows: usize, head: &Head<'_>, lanes: usize) -> Self {
         let (e, ev) = (head.query.cols(), pack::padded(head.value.cols(), lanes));
@@ -89,89 +81,6 @@ impl<T: Float> Scratch<T> {
             state: Buffer::new(STATES * rows),
         }
     }
-}
-
-/// Numbers kept for every row while the keys go by.
-const STATES: usize = 5;
-
-/// One strip's part of the state of a block of queries.
-///
-/// The numbers per row live in memory: kept in registers through the product loop, they would push
-/// accumulators out.
-struct Strip<T> {
-    /// Its queries, counted from the first of the head.
-    rows: Range<usize>,
-    queries: *const T,
-    sums: *mut T,
-    /// What the exponentials refer to; minus infinity before the first key.
-    reference: *mut T,
-    /// A logit above this makes the reference rise.
-    limit: *mut T,
-    /// What is subtracted from logits: the reference, or 0 before the first key, so that a hidden
-    /// logit gives minus infinity and not NaN.
-    shift: *mut T,
-    /// Sum of the exponentials up to the current block of keys, and within it.
-    mass: *mut T,
-    block_mass: *mut T,
-}
-
-impl<T: Float> Strip<T> {
-    /// # Safety
-    /// Both pointers must be those of whole strips.
-    unsafe fn new(
-        rows: Range<usize>,
-        w: usize,
-        queries: *const T,
-        (sums, state): (*mut T, *mut T),
-    ) -> Self {
-        let part = |i: usize| state.wrapping_add(i * w);
-        Self {
-            rows,
-            queries,
-            sums,
-            reference: part(0),
-            limit: part(1),
-            shift: part(2),
-            mass: part(3),
-            block_mass: part(4),
-        }
-    }
-
-    /// Forgets all keys.
-    unsafe fn clear(&self, w: usize) {
-        for i in 0..w {
-            // SAFETY: the state has `w` of each number.
-            unsafe {
-                *self.reference.add(i) = T::NEG_INFINITY;
-                *self.limit.add(i) = T::NEG_INFINITY;
-                *self.shift.add(i) = T::ZERO;
-                *self.mass.add(i) = T::ZERO;
-                *self.block_mass.add(i) = T::ZERO;
-            }
-        }
-    }
-}
-
-/// A block of keys, packed.
-struct Block<T> {
-    keys: *const T,
-    values: *const T,
-    scores: *mut T,
-    /// Mask and bias, or null.
-    stage: *const T,
-    first: usize,
-    len: usize,
-    /// Keys of the block that some query of the strip sees, and that all of them see.
-    union: Range<usize>,
-    common: Range<usize>,
-    e: usize,
-    ev: usize,
-}
-
-/// `range` counted from `first`, of which `len` exist.
-pub fn within(range: &Range<usize>, first: usize, len: usize) -> Range<usize> {
-    let clamp = |x: usize| x.saturating_sub(first).min(len);
-    clamp(range.start)..clamp(range.end)
 }
 
 /// Computes the rows of a job.
@@ -306,170 +215,9 @@ unsafe fn output<V: Lanes, const OR: usize, const C: usize>(
     }
 }
 
-/// The logits of `KR` keys from `t`, for all queries of a strip, the hidden ones at minus infinity.
-///
-/// `at` is where the tile's probabilities will be: a tile with a mask or a bias goes through it,
-/// because a loop over accumulators that the compiler does not unroll would keep all of them in
-/// memory, in every tile.
-///
-/// The backward pass calls it too: its logits must equal those of the forward pass bit for bit,
-/// else the gradient loses one to two digits where keys share a large common part.
-#[inline(always)]
-pub unsafe fn logits<V: Lanes, const KR: usize>(
-    queries: *const V::T,
-    (keys, stage): (*const V::T, *const V::T),
-    (t, e): (usize, usize),
-    hide: Option<impl Fn(usize) -> (i32, i32)>,
-    at: *mut V::T,
-) -> Tile<V, KR, STRIP_VECTORS> {
-    let w = STRIP_VECTORS * V::N;
-    // SAFETY: the caller's buffers hold whole strips and tiles.
-    unsafe {
-        let mut acc = zero::<V, KR, STRIP_VECTORS>();
-        accumulate(&mut acc, (keys.add(t * e), 1, KR), (queries, w), e);
-        if stage.is_null() && hide.is_none() {
-            return acc;
-        }
-        store(&acc, at);
-        for r in 0..KR {
-            let (from, to) = hide.as_ref().map_or((0, w as i32), |hide| hide(t + r));
-            for u in (0..w).step_by(V::N) {
-                let mut x = V::load(at.add(r * w + u));
-                if !stage.is_null() {
-                    x = x.add(V::load(stage.add((t + r) * w + u)));
-                }
-                x.keep(from - u as i32, to - u as i32).store(at.add(r * w + u));
-            }
-        }
-        load(at)
-    }
-}
-
-/// Which lanes of a tile at `t` to hide, or `None` if every query sees every key of it.
-#[inline(always)]
-pub fn hidden<'a, const KR: usize>(
-    visible: &'a Visible,
-    t: usize,
-    common: &Range<usize>,
-    (first, len): (usize, usize),
-    row: usize,
-) -> Option<impl Fn(usize) -> (i32, i32) + 'a> {
-    (t < common.start || t + KR > common.end).then_some(move |key: usize| {
-        if key < len { visible.lanes(first + key, row) } else { (0, 0) }
-    })
-}
-
-/// P of one strip and one block of keys, and the changes it makes to the strip's state.
-#[inline(always)]
-unsafe fn probabilities<V: Lanes, const KR: usize>(
-    strip: &Strip<V::T>,
-    block: &Block<V::T>,
-    visible: &Visible,
-) {
-    let w = STRIP_VECTORS * V::N;
-    let from = block.union.start / KR * KR;
-    // SAFETY: the caller's buffers hold whole strips and blocks.
-    unsafe {
-        let log2e = V::splat(V::T::LOG2_E);
-        let mut t = from;
-        while t < block.union.end {
-            let place = (block.first, block.len);
-            let hide = hidden::<KR>(visible, t, &block.common, place, strip.rows.start);
-            let (keys, at) = ((block.keys, block.stage), block.scores.add(t * w));
-            let acc = logits::<V, KR>(strip.queries, keys, (t, block.e), hide, at);
-            let mut top = acc[0];
-            unroll!(KR, r => {
-                for u in 0..STRIP_VECTORS {
-                    top[u] = acc[r][u].max(top[u]);
-                }
-            });
-            let exceeds = |u: usize| top[u].any_gt(V::load(strip.limit.add(u * V::N)));
-            if exceeds(0) | exceeds(1) {
-                let mut tops = [V::T::ZERO; 64];
-                (0..STRIP_VECTORS).for_each(|u| top[u].store(tops.as_mut_ptr().add(u * V::N)));
-                let done = std::slice::from_raw_parts_mut(block.scores.add(from * w), (t - from) * w);
-                raise(strip, &tops[..w], (V::N, block.ev), done);
-            }
-            let table = Exp2::table();
-            for u in 0..STRIP_VECTORS {
-                let shift = V::load(strip.shift.add(u * V::N));
-                let mass = strip.block_mass.add(u * V::N);
-                let mut sum = V::load(mass);
-                unroll!(KR, r => {
-                    let p = acc[r][u].sub(shift).mul(log2e).exp2(table);
-                    sum = sum.add(p);
-                    p.store(at.add(r * w + u * V::N));
-                });
-                sum.store(mass);
-            }
-            t += KR;
-        }
-        for u in (0..w).step_by(V::N) {
-            let (mass, part) = (strip.mass.add(u), strip.block_mass.add(u));
-            V::load(mass).add(V::load(part)).store(mass);
-            V::splat(V::T::ZERO).store(part);
-        }
-    }
-}
-
-/// Raises the references of a strip to the maxima `tops`, and shrinks what was summed under the old
-/// ones: the state, and the probabilities `done` of the current block.
-///
-/// Rare, hence out of line and plain.
-#[inline(never)]
-#[cold]
-unsafe fn raise<T: Float>(
-    strip: &Strip<T>,
-    tops: &[T],
-    (lanes, ev): (usize, usize),
-    done: &mut [T],
-) {
-    let w = tops.len();
-    let mut shrink = [T::ONE; 64];
-    // SAFETY: the caller's buffers hold whole strips.
-    unsafe {
-        for (i, (shrink, &top)) in shrink.iter_mut().zip(tops).enumerate() {
-            let old = *strip.reference.add(i);
-            // Only by more than the lag, so that a row is rescaled a bounded number of times.
-            if top > *strip.limit.add(i) {
-                *strip.reference.add(i) = top;
-                *strip.limit.add(i) = top + T::from_f64(LAG);
-                *strip.shift.add(i) = top;
-                // Nothing has been summed before the first key.
-                if old != T::NEG_INFINITY {
-                    *shrink = (old - top).exp();
-                    *strip.mass.add(i) = *strip.mass.add(i) * *shrink;
-                    *strip.block_mass.add(i) = *strip.block_mass.add(i) * *shrink;
-                }
-            }
-        }
-        if shrink[..w].iter().all(|&x| x == T::ONE) {
-            return;
-        }
-        for row in done.chunks_exact_mut(w) {
-            for (p, &shrink) in row.iter_mut().zip(&shrink) {
-                *p = *p * shrink;
-            }
-        }
-        for first in (0..ev / lanes).step_by(PANEL) {
-            let width = PANEL.min(ev / lanes - first) * lanes;
-            let panel = std::slice::from_raw_parts_mut(strip.sums.add(first * lanes * w), w * width);
-            for (row, &shrink) in panel.chunks_exact_mut(width).zip(&shrink) {
-                for x in row {
-                    *x = *x * shrink;
-                }
-            }
-        }
-    }
-}
-
 /// Divides by the sums and writes the job's rows. True if something is not as it should be.
 #[inline(always)]
-unsafe fn finish<V: Lanes>(
-    job: &Job<'_, V::T>,
-    scratch: &mut Scratch<V::T>,
-    ev: usize,
-) -> bool {
+unsafe fn finish<V: Lanes>(job: &Job<'_, V::T>, scratch: &mut Scratch<V::T>, ev: usize) -> bool {
     let w = STRIP_VECTORS * V::N;
     let (one, zero, hidden) = (V::T::ONE, V::T::ZERO, V::T::NEG_INFINITY);
     let mut suspicious = false;

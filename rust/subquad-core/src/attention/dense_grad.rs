@@ -10,19 +10,20 @@
 
 use std::ops::Range;
 
-use super::dense::{Report, STRIP_VECTORS, hidden, logits, within};
-use super::pack::{self, PANEL};
+use super::dense::Report;
+use super::grad_pair::{Pair, pair_step};
+use super::pack;
+use super::scores::{STRIP_VECTORS, within};
 use super::scratch::Buffer;
-use super::tile::{accumulate, add_to, load, store, unroll, zero};
 use super::{Head, Visible};
 use crate::mat::{MatCell, Rows};
 use crate::par::Pulse;
-use crate::simd::{Exp2, Float, Lanes, multiversion};
+use crate::simd::{Float, Lanes, multiversion};
 
 /// Keys of a block at most, for heads up to this wide (`E + Ev`) and beyond it.
 const KEYS: [(usize, usize); 2] = [(128, 288), (usize::MAX, 192)];
 /// Rows of a block of queries.
-const ROWS: usize = 96;
+pub const ROWS: usize = 96;
 /// Key tiles of every instruction set divide this.
 pub const KEY_UNIT: usize = 12;
 
@@ -80,25 +81,25 @@ impl<T> Job<'_, T> {
 pub struct Scratch<T> {
     /// Queries and output gradients in strips `[strip][E][w]`, and in column panels
     /// `[block][panel][row][panel]`.
-    query_strips: Buffer<T>,
-    grad_strips: Buffer<T>,
-    query_panels: Buffer<T>,
-    grad_panels: Buffer<T>,
+    pub(super) query_strips: Buffer<T>,
+    pub(super) grad_strips: Buffer<T>,
+    pub(super) query_panels: Buffer<T>,
+    pub(super) grad_panels: Buffer<T>,
     /// `shift` and `minus_dot` of every row.
-    shift: Buffer<T>,
-    minus_dot: Buffer<T>,
+    pub(super) shift: Buffer<T>,
+    pub(super) minus_dot: Buffer<T>,
     /// Keys and values of a block in tiles, keys in panels too.
-    key_tiles: Buffer<T>,
-    value_tiles: Buffer<T>,
-    key_panels: Buffer<T>,
+    pub(super) key_tiles: Buffer<T>,
+    pub(super) value_tiles: Buffer<T>,
+    pub(super) key_panels: Buffer<T>,
     /// Exponentials and gradients of the logits `[strip][key][w]`; mask and bias of one strip.
-    scores: Buffer<T>,
-    grad_scores: Buffer<T>,
-    stage: Buffer<T>,
+    pub(super) scores: Buffer<T>,
+    pub(super) grad_scores: Buffer<T>,
+    pub(super) stage: Buffer<T>,
     /// Sums of the gradients, in panels.
-    query_sums: Buffer<T>,
-    key_sums: Buffer<T>,
-    value_sums: Buffer<T>,
+    pub(super) query_sums: Buffer<T>,
+    pub(super) key_sums: Buffer<T>,
+    pub(super) value_sums: Buffer<T>,
 }
 
 impl<T: Float> Scratch<T> {
@@ -127,22 +128,6 @@ impl<T: Float> Scratch<T> {
             value_sums: Buffer::new(keys * pev),
         }
     }
-}
-
-/// A block of keys, packed, and the block of queries that meets it.
-struct Pair<'a, T> {
-    job: &'a Job<'a, T>,
-    /// Keys of the block, in the head.
-    keys: Range<usize>,
-    /// Rows of the query block, in the head, and the first of them in the job.
-    rows: Range<usize>,
-    first: usize,
-    /// Keys between the starts of strips of scores.
-    capacity: usize,
-    e: usize,
-    ev: usize,
-    pe: usize,
-    pev: usize,
 }
 
 /// Adds the gradients of a job.
@@ -177,9 +162,8 @@ pub unsafe fn backward_body<V: Lanes, const KR: usize, const OR: usize>(
                 continue;
             }
             let tiles = (scratch.key_tiles.ptr(), scratch.value_tiles.ptr());
-            report.suspicious |=
-                !pack::transposed::<V>(&head.key, keys.clone(), KR, one, tiles.0)
-                    | !pack::transposed::<V>(&head.value, keys.clone(), KR, one, tiles.1);
+            report.suspicious |= !pack::transposed::<V>(&head.key, keys.clone(), KR, one, tiles.0)
+                | !pack::transposed::<V>(&head.value, keys.clone(), KR, one, tiles.1);
             let panels = scratch.key_panels.ptr();
             pack::columns::<V>(&head.key, keys.clone(), (len, block), panels);
             scratch.key_sums.slice(block * pe).fill(V::T::ZERO);
@@ -225,7 +209,12 @@ unsafe fn pack_queries<V: Lanes>(job: &Job<'_, V::T>, scratch: &mut Scratch<V::T
             *shifts.add(r) = state.map_or(-V::T::NEG_INFINITY, |state| state.shift);
             *dots.add(r) = state.map_or(V::T::ZERO, |state| state.minus_dot);
             if let Some(weight) = state.map(|state| state.weight).filter(|&x| x != V::T::ONE) {
-                scale_row::<V>(strips.1.add(r / w * w * grad.cols() + r % w), grad.cols(), w, weight);
+                scale_row::<V>(
+                    strips.1.add(r / w * w * grad.cols() + r % w),
+                    grad.cols(),
+                    w,
+                    weight,
+                );
                 let panels = scratch.grad_panels.ptr().add(r / ROWS * ROWS * pev);
                 pack::scale_row::<V>(panels, r % ROWS, ROWS, grad.cols(), weight);
             }
@@ -239,196 +228,6 @@ unsafe fn scale_row<V: Lanes>(from: *mut V::T, len: usize, stride: usize, factor
     for x in 0..len {
         // SAFETY: the caller has them.
         unsafe { *from.add(x * stride) = *from.add(x * stride) * factor };
-    }
-}
-
-/// One block of queries against one block of keys.
-#[inline(always)]
-unsafe fn pair_step<V: Lanes, const KR: usize, const OR: usize>(
-    pair: &Pair<'_, V::T>,
-    scratch: &mut Scratch<V::T>,
-    padded: usize,
-) -> Report {
-    let w = STRIP_VECTORS * V::N;
-    let strips = pair.rows.len().div_ceil(w);
-    let mut spans = [const { 0..0 }; ROWS];
-    let mut report = Report::default();
-    // SAFETY: the scratch holds whole blocks.
-    unsafe {
-        for (s, span) in spans[..strips].iter_mut().enumerate() {
-            *span = strip_scores::<V, KR>(pair, scratch, s);
-            let depth = span.len();
-            if depth == 0 {
-                continue;
-            }
-            report.tiles += depth.div_ceil(KR) as u64;
-            report.flops += 2 * (depth.next_multiple_of(KR) * w * (2 * pair.e + 2 * pair.ev)) as u64;
-            report.flops += 2 * (depth * w * pair.pe) as u64;
-            let grad = scratch.grad_scores.ptr().add((s * pair.capacity + span.start) * w);
-            let sums = scratch.query_sums.ptr().add(pair.first * pair.pe);
-            for first in (0..pair.pe / V::N).step_by(PANEL) {
-                let keys = scratch.key_panels.ptr().add(first * V::N * pair.capacity);
-                let sums = sums.add(first * V::N * ROWS);
-                if first + PANEL <= pair.pe / V::N {
-                    query_side::<V, OR, PANEL>(grad, (keys, span), sums, s * w);
-                } else {
-                    query_side::<V, OR, 1>(grad, (keys, span), sums, s * w);
-                }
-            }
-        }
-        let place = (pair.capacity, padded);
-        let scores = scratch.scores.ptr();
-        let grads = scratch.grad_panels.ptr().add(pair.first * pair.pev);
-        key_sums::<V, KR>((scores, grads), &spans[..strips], place, pair.pev, scratch.value_sums.ptr());
-        let scores = scratch.grad_scores.ptr();
-        let queries = scratch.query_panels.ptr().add(pair.first * pair.pe);
-        key_sums::<V, KR>((scores, queries), &spans[..strips], place, pair.pe, scratch.key_sums.ptr());
-    }
-    report
-}
-
-/// Exponentials and gradients of the logits of strip `s` of a pair of blocks. Returns the keys of
-/// the block that it computed, whole tiles from the front.
-#[inline(always)]
-unsafe fn strip_scores<V: Lanes, const KR: usize>(
-    pair: &Pair<'_, V::T>,
-    scratch: &mut Scratch<V::T>,
-    s: usize,
-) -> Range<usize> {
-    let (w, job, head) = (STRIP_VECTORS * V::N, pair.job, pair.job.head);
-    let rows = pair.rows.start + s * w..pair.rows.end.min(pair.rows.start + (s + 1) * w);
-    let (first, len) = (pair.keys.start, pair.keys.len());
-    let union = within(&job.visible.union(rows.clone(), head.key.rows()), first, len);
-    let common = within(&job.visible.common(rows.clone(), head.key.rows()), first, len);
-    let from = union.start / KR * KR;
-    if union.is_empty() {
-        return 0..0;
-    }
-    // SAFETY: the scratch holds whole blocks.
-    unsafe {
-        let mut stage: *const V::T = std::ptr::null();
-        if head.mask.is_some() || head.bias.is_some() {
-            let to = scratch.stage.ptr();
-            stage = to;
-            let keys = first + from..first + union.end;
-            let (mask, bias) = (head.mask.as_ref(), head.bias.as_ref());
-            if !pack::stage::<V>(mask, bias, rows.clone(), keys, w, to.add(from * w)) {
-                return 0..0;
-            }
-        }
-        let log2e = V::splat(V::T::LOG2_E);
-        let row = pair.first + s * w;
-        let queries = scratch.query_strips.ptr().add(row * pair.e);
-        let grads = scratch.grad_strips.ptr().add(row * pair.ev);
-        let (shifts, dots) = (scratch.shift.ptr().add(row), scratch.minus_dot.ptr().add(row));
-        let block = s * pair.capacity * w;
-        let (scores, grad_scores) =
-            (scratch.scores.ptr().add(block), scratch.grad_scores.ptr().add(block));
-        let (keys, values) = (scratch.key_tiles.ptr(), scratch.value_tiles.ptr());
-        let mut t = from;
-        while t < union.end {
-            let hide = hidden::<KR>(&job.visible, t, &common, (first, len), rows.start);
-            let at = scores.add(t * w);
-            let acc = logits::<V, KR>(queries, (keys, stage), (t, pair.e), hide, at);
-            let table = Exp2::table();
-            for u in 0..STRIP_VECTORS {
-                let shift = V::load(shifts.add(u * V::N));
-                unroll!(KR, r => {
-                    let p = acc[r][u].sub(shift).mul(log2e).exp2(table);
-                    p.store(at.add(r * w + u * V::N));
-                });
-            }
-            let mut acc = zero::<V, KR, STRIP_VECTORS>();
-            for u in 0..STRIP_VECTORS {
-                let dot = V::load(dots.add(u * V::N));
-                unroll!(KR, r => {
-                    acc[r][u] = dot;
-                });
-            }
-            accumulate(&mut acc, (values.add(t * pair.ev), 1, KR), (grads, w), pair.ev);
-            let p = load::<V, KR, STRIP_VECTORS>(at);
-            unroll!(KR, r => {
-                for u in 0..STRIP_VECTORS {
-                    acc[r][u] = acc[r][u].mul(p[r][u]);
-                }
-            });
-            store(&acc, grad_scores.add(t * w));
-            t += KR;
-        }
-        if let Some(bias) = &job.gradients.bias {
-            let keys = first + union.start..first + union.end;
-            add_bias::<V>(bias, rows, keys, grad_scores.add(union.start * w));
-        }
-    }
-    from..union.end
-}
-
-/// `dQ += dS K` for one strip and one column panel of `C` vectors.
-#[inline(always)]
-unsafe fn query_side<V: Lanes, const OR: usize, const C: usize>(
-    grad: *const V::T,
-    (keys, span): (*const V::T, &Range<usize>),
-    sums: *mut V::T,
-    row: usize,
-) {
-    let w = STRIP_VECTORS * V::N;
-    // SAFETY: the caller's buffers hold whole strips and panels.
-    unsafe {
-        for r in (0..w).step_by(OR) {
-            let mut acc = zero::<V, OR, C>();
-            let keys = keys.add(span.start * C * V::N);
-            accumulate(&mut acc, (grad.add(r), 1, w), (keys, C * V::N), span.len());
-            add_to(sums.add((row + r) * C * V::N), C * V::N, &acc);
-        }
-    }
-}
-
-/// `sums[key] += sum over the queries of a block of scores[query][key] panel[query]`, all panels of
-/// `width` columns; `spans` are the keys that each strip has.
-#[inline(always)]
-unsafe fn key_sums<V: Lanes, const KR: usize>(
-    (scores, panels): (*const V::T, *const V::T),
-    spans: &[Range<usize>],
-    (capacity, padded): (usize, usize),
-    width: usize,
-    sums: *mut V::T,
-) {
-    // SAFETY: the caller's buffers hold whole blocks.
-    unsafe {
-        for first in (0..width / V::N).step_by(PANEL) {
-            let panel = panels.add(first * V::N * ROWS);
-            let sums = sums.add(first * V::N * capacity);
-            if first + PANEL <= width / V::N {
-                key_panel::<V, KR, PANEL>(scores, panel, spans, (capacity, padded), sums);
-            } else {
-                key_panel::<V, KR, 1>(scores, panel, spans, (capacity, padded), sums);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn key_panel<V: Lanes, const KR: usize, const C: usize>(
-    scores: *const V::T,
-    panel: *const V::T,
-    spans: &[Range<usize>],
-    (capacity, padded): (usize, usize),
-    sums: *mut V::T,
-) {
-    let w = STRIP_VECTORS * V::N;
-    // SAFETY: the caller's buffers hold whole blocks.
-    unsafe {
-        for t in (0..padded).step_by(KR) {
-            let mut acc = zero::<V, KR, C>();
-            for (s, span) in spans.iter().enumerate() {
-                if span.start <= t && t < span.end {
-                    let scores = scores.add((s * capacity + t) * w);
-                    let rows = panel.add(s * w * C * V::N);
-                    accumulate(&mut acc, (scores, w, 1), (rows, C * V::N), w);
-                }
-            }
-            add_to(sums.add(t * C * V::N), C * V::N, &acc);
-        }
     }
 }
 
@@ -490,60 +289,6 @@ unsafe fn add_row<V: Lanes>(
         });
     }
     !finite
-}
-
-/// Adds the gradients of the logits of a strip and a block of keys, `[key][w]`, to that of the bias.
-///
-/// Along an axis on which the bias is the same for all, terms are summed first and added once.
-#[inline(always)]
-unsafe fn add_bias<V: Lanes>(
-    bias: &MatCell<'_, V::T>,
-    rows: Range<usize>,
-    keys: Range<usize>,
-    grad: *const V::T,
-) {
-    let w = STRIP_VECTORS * V::N;
-    let (same_for_rows, same_for_keys) = bias.broadcasts();
-    // SAFETY: the rows and keys of the bias belong to this task; the strip holds whole keys.
-    unsafe {
-        let zero = V::splat(V::T::ZERO);
-        for u in (0..rows.len()).step_by(V::N) {
-            let rows = rows.start + u..rows.end.min(rows.start + u + V::N);
-            let mut total = zero;
-            for (r, j) in keys.clone().enumerate() {
-                // Lanes beyond the last row are zero: their probabilities are.
-                let x = V::load(grad.add(r * w + u));
-                if same_for_keys {
-                    total = total.add(x);
-                } else if same_for_rows {
-                    let to = bias.at(rows.start, j);
-                    *to = *to + x.sum();
-                } else {
-                    add_lanes(bias, &rows, j, x);
-                }
-            }
-            if same_for_keys && same_for_rows {
-                let to = bias.at(rows.start, keys.start);
-                *to = *to + total.sum();
-            } else if same_for_keys {
-                add_lanes(bias, &rows, keys.start, total);
-            }
-        }
-    }
-}
-
-/// Adds lane `i` to entry (`rows.start + i`, `j`).
-#[inline(always)]
-unsafe fn add_lanes<V: Lanes>(bias: &MatCell<'_, V::T>, rows: &Range<usize>, j: usize, x: V) {
-    let mut lanes = [V::T::ZERO; 16];
-    // SAFETY: passed on.
-    unsafe {
-        x.store(lanes.as_mut_ptr());
-        for (i, &x) in rows.clone().zip(&lanes) {
-            let to = bias.at(i, j);
-            *to = *to + x;
-        }
-    }
 }
 
 multiversion! {

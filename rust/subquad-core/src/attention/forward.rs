@@ -6,9 +6,9 @@ use super::decode::{self, Group};
 use super::dense::{self, Report};
 use super::scratch::Pool;
 use super::{Compute, Kernel, Output, Plan, Problem, Stats, check_outputs};
+use crate::Result;
 use crate::par::Par;
 use crate::simd::Isa;
-use crate::Result;
 
 /// Bytes of keys and values that are worth a task of their own.
 const TASK_BYTES: u64 = 256 << 10;
@@ -60,7 +60,6 @@ fn tiled<T: Compute>(
     Ok(Stats::of(&reports))
 }
 
-
 fn few_queries<T: Compute>(
     problem: &Problem<'_>,
     outputs: &[Output<'_, T>],
@@ -101,10 +100,9 @@ fn few_queries<T: Compute>(
     for (g, group) in groups.iter().enumerate() {
         let parts = &partials[g * chunks..(g + 1) * chunks];
         for (q, &(h, i)) in group.rows.iter().enumerate() {
-            let parts: Vec<_> = parts.iter().map(|part| &part[q]).collect();
             // SAFETY: the tasks are over, and nobody else has the outputs during the call.
             stats.suspicious |=
-                unsafe { decode::finish(&heads[h], &visible, i, &parts, &outputs[h]) };
+                unsafe { decode::finish(&heads[h], &visible, (q, i), parts, &outputs[h]) };
         }
     }
     Ok(stats)

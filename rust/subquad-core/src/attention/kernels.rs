@@ -1,6 +1,6 @@
 //! The kernels of a compute type, each compiled for every instruction set.
 
-use super::decode::{self, Partial};
+use super::decode::{self, Partials};
 use super::dense::{self, Job, Report};
 use super::dense_grad;
 use crate::par::Pulse;
@@ -28,7 +28,7 @@ pub trait Compute: Float {
         job: &decode::Job<'_, Self>,
         scratch: &mut decode::Scratch<Self>,
         pulse: &Pulse<'_>,
-    ) -> (Vec<Partial<Self>>, Report);
+    ) -> (Partials<Self>, Report);
 
     /// # Safety
     /// No other task may touch the job's gradients.
@@ -61,7 +61,7 @@ macro_rules! compute {
                 job: &decode::Job<'_, Self>,
                 scratch: &mut decode::Scratch<Self>,
                 pulse: &Pulse<'_>,
-            ) -> (Vec<Partial<Self>>, Report) {
+            ) -> (Partials<Self>, Report) {
                 // SAFETY: the dispatcher checks the instruction set, and that is all.
                 unsafe { decode::$decode(isa, job, scratch, pulse) }
             }

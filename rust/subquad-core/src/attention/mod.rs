@@ -18,15 +18,20 @@
 mod backward;
 mod certificate;
 mod decode;
+mod decode_rows;
 mod dense;
 mod dense_grad;
 mod forward;
+mod grad_bias;
+mod grad_pair;
 mod kernels;
 #[cfg(test)]
 mod naive;
-mod plan;
 mod pack;
+mod plan;
+mod scores;
 mod scratch;
+mod strip;
 mod tile;
 mod visible;
 

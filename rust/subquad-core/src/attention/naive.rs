@@ -1,7 +1,7 @@
-//! Attention straight from the definition: the oracle of the fast kernels, and the way out for rows
-//! that they cannot do.
+//! Attention and its gradients straight from the definition: the oracle of the fast kernels.
 
 use super::{Head, Visible};
+use crate::mat::Rows;
 use crate::simd::Float;
 
 /// Computes row `i` of a head from its logits in the compute type, everything else in float64.
@@ -33,12 +33,7 @@ pub(super) fn row<T: Float>(
 }
 
 /// The keys that row `i` sees by position and mask, with their logits.
-fn logits<T: Float>(
-    head: &Head<'_>,
-    visible: &Visible,
-    scale: T,
-    i: usize,
-) -> Vec<(usize, f64)> {
+fn logits<T: Float>(head: &Head<'_>, visible: &Visible, scale: T, i: usize) -> Vec<(usize, f64)> {
     let logit = |j: usize| {
         let dot: f64 =
             (0..head.query.cols()).map(|x| head.query.get(i, x) * head.key.get(j, x)).sum();
@@ -50,4 +45,35 @@ fn logits<T: Float>(
         .filter(|&j| head.mask.is_none_or(|mask| mask.get(i, j) != 0))
         .map(|j| (j, logit(j)))
         .collect()
+}
+
+/// Gradients of a head, row after row: query, key, value, bias.
+pub(super) fn gradients(
+    head: &Head<'_>,
+    visible: &Visible,
+    scale: f64,
+    grad_out: &Rows<'_>,
+) -> [Vec<f64>; 4] {
+    let (l, s) = (head.query.rows(), head.key.rows());
+    let (e, ev) = (head.query.cols(), head.value.cols());
+    let mut grads = [l * e, s * e, s * ev, l * s].map(|len| vec![0.0; len]);
+    for i in 0..l {
+        let mut out = vec![0.0; ev];
+        let lse = row(head, visible, scale, i, &mut out);
+        let dot: f64 = (0..ev).map(|c| grad_out.get(i, c) * out[c]).sum();
+        for (j, x) in logits(head, visible, scale, i) {
+            let p = if x == f64::NEG_INFINITY { 0.0 } else { (x - lse).exp() };
+            let upstream: f64 = (0..ev).map(|c| grad_out.get(i, c) * head.value.get(j, c)).sum();
+            let grad = p * (upstream - dot);
+            for c in 0..e {
+                grads[0][i * e + c] += scale * grad * head.key.get(j, c);
+                grads[1][j * e + c] += scale * grad * head.query.get(i, c);
+            }
+            for c in 0..ev {
+                grads[2][j * ev + c] += p * grad_out.get(i, c);
+            }
+            grads[3][i * s + j] += grad;
+        }
+    }
+    grads
 }

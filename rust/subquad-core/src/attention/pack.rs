@@ -40,7 +40,7 @@ pub(super) unsafe fn read<V: Lanes, E: Element>(view: &MatRef<'_, E>, i: usize, 
 #[inline(never)]
 fn gather<T: Float, E: Element>(view: &MatRef<'_, E>, i: usize, j: usize, to: &mut [T]) {
     for (c, x) in to.iter_mut().enumerate().take(view.cols().saturating_sub(j)) {
-        *x = T::from_f64(view.get(i, j + c).to_f64());
+        *x = T::narrow(view.get(i, j + c).to_f64());
     }
 }
 

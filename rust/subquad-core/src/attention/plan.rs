@@ -54,7 +54,7 @@ impl Plan {
         let head = problem.heads.first();
         let rows = head.map_or(0, |head| head.query.rows());
         let width = head.map_or(0, |head| head.query.cols() + head.value.cols());
-        let strip = super::dense::STRIP_VECTORS * T::lanes(isa);
+        let strip = super::scores::STRIP_VECTORS * T::lanes(isa);
         let fits = BLOCK_BYTES / (size_of::<T>() * width.max(1));
         let shared = rows.div_ceil(TASKS.div_ceil(heads.max(1)));
         let rows_per_task = fits.min(MAX_ROWS).min(shared.max(MIN_ROWS)).max(strip);

@@ -27,9 +27,9 @@ impl Visible {
         let Some(shift) = self.shift else { return 0..keys };
         let end = (i as isize).saturating_add(shift).saturating_add(1).clamp(0, keys as isize);
         let unclamped = (i as isize).saturating_add(shift).saturating_add(1);
-        let start = self.window.map_or(0, |window| {
-            unclamped.saturating_sub_unsigned(window).clamp(0, end) as usize
-        });
+        let start = self
+            .window
+            .map_or(0, |window| unclamped.saturating_sub_unsigned(window).clamp(0, end) as usize);
         start..end as usize
     }
 

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::Lanes;
+use super::{Float, Lanes};
 
 /// 8 lanes of `f32`.
 #[derive(Clone, Copy)]
@@ -33,10 +33,8 @@ impl Lanes for F32x8 {
     unsafe fn load_f64(p: *const f64) -> Self {
         // SAFETY: the caller promises the instruction set and the readable values.
         unsafe {
-            Self(_mm256_set_m128(
-                _mm256_cvtpd_ps(_mm256_loadu_pd(p.add(4))),
-                _mm256_cvtpd_ps(_mm256_loadu_pd(p)),
-            ))
+            let x = p.cast::<[f64; 8]>().read_unaligned().map(f32::narrow);
+            Self::load(x.as_ptr())
         }
     }
     #[inline(always)]

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::Lanes;
+use super::{Float, Lanes};
 
 /// 16 lanes of `f32`.
 #[derive(Clone, Copy)]
@@ -33,9 +33,8 @@ impl Lanes for F32x16 {
     unsafe fn load_f64(p: *const f64) -> Self {
         // SAFETY: the caller promises the instruction set and the readable values.
         unsafe {
-            let (low, high) = (_mm512_loadu_pd(p), _mm512_loadu_pd(p.add(8)));
-            let low = _mm512_castps256_ps512(_mm512_cvtpd_ps(low));
-            Self(_mm512_insertf32x8::<1>(low, _mm512_cvtpd_ps(high)))
+            let x = p.cast::<[f64; 16]>().read_unaligned().map(f32::narrow);
+            Self::load(x.as_ptr())
         }
     }
     #[inline(always)]

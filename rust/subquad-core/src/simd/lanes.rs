@@ -39,8 +39,10 @@ pub trait Float:
     const EXP2: &'static [Self];
     /// Bound on the relative error of [`EXP2`](Self::EXP2) as a polynomial, before rounding.
     const EXP2_ERROR: f64;
-    /// Nearest value.
+    /// Nearest value, infinite beyond the range.
     fn from_f64(x: f64) -> Self;
+    /// Nearest finite value of what is finite.
+    fn narrow(x: f64) -> Self;
     /// Exact value.
     fn to_f64(self) -> f64;
     /// Is it neither infinite nor NaN?
@@ -69,6 +71,11 @@ macro_rules! float {
             #[inline(always)]
             fn from_f64(x: f64) -> Self {
                 x as $t
+            }
+            #[inline(always)]
+            fn narrow(x: f64) -> Self {
+                const MAX: f64 = $t::MAX as f64;
+                if x.is_finite() { x.clamp(-MAX, MAX) as $t } else { x as $t }
             }
             #[inline(always)]
             #[allow(clippy::cast_lossless)]
@@ -135,7 +142,7 @@ pub(crate) trait Lanes: Copy {
     /// As [`load`](Self::load). Converts from `f32`.
     unsafe fn load_f32(p: *const f32) -> Self;
     /// # Safety
-    /// As [`load`](Self::load). Converts from `f64`.
+    /// As [`load`](Self::load). Converts from `f64`; what is finite stays finite.
     unsafe fn load_f64(p: *const f64) -> Self;
     /// # Safety
     /// As [`load`](Self::load). Widens float16.

@@ -41,7 +41,7 @@ macro_rules! lanes {
             #[inline(always)]
             unsafe fn load_f64(p: *const f64) -> Self {
                 // SAFETY: as above.
-                Self(unsafe { p.cast::<[f64; $n]>().read_unaligned() }.map(|x| x as $t))
+                Self(unsafe { p.cast::<[f64; $n]>().read_unaligned() }.map($t::narrow))
             }
             #[inline(always)]
             unsafe fn load_f16(p: *const f16) -> Self {
@@ -97,10 +97,7 @@ macro_rules! lanes {
             #[inline(always)]
             fn zip(self, b: Self) -> (Self, Self) {
                 let pick = |i: usize| if i % 2 == 0 { self.0[i / 2] } else { b.0[i / 2] };
-                (
-                    Self(std::array::from_fn(pick)),
-                    Self(std::array::from_fn(|i| pick(i + $n))),
-                )
+                (Self(std::array::from_fn(pick)), Self(std::array::from_fn(|i| pick(i + $n))))
             }
             #[inline(always)]
             fn sum(self) -> $t {

@@ -1,0 +1,69 @@
+//! Tiles of logits, as both passes compute them.
+
+use std::ops::Range;
+
+use super::Visible;
+use super::tile::{Tile, accumulate, load, store, zero};
+use crate::simd::Lanes;
+
+/// Queries in a strip, in vectors.
+pub const STRIP_VECTORS: usize = 2;
+
+/// `range` counted from `first`, of which `len` exist.
+pub fn within(range: &Range<usize>, first: usize, len: usize) -> Range<usize> {
+    let clamp = |x: usize| x.saturating_sub(first).min(len);
+    clamp(range.start)..clamp(range.end)
+}
+
+/// The logits of `KR` keys from `t`, for all queries of a strip, the hidden ones at minus infinity.
+///
+/// `at` is where the tile's probabilities will be: a tile with a mask or a bias goes through it,
+/// because a loop over accumulators that the compiler does not unroll would keep all of them in
+/// memory, in every tile.
+///
+/// The backward pass calls it too: its logits must equal those of the forward pass bit for bit,
+/// else the gradient loses one to two digits where keys share a large common part.
+#[inline(always)]
+pub unsafe fn logits<V: Lanes, const KR: usize>(
+    queries: *const V::T,
+    (keys, stage): (*const V::T, *const V::T),
+    (t, e): (usize, usize),
+    hide: Option<impl Fn(usize) -> (i32, i32)>,
+    at: *mut V::T,
+) -> Tile<V, KR, STRIP_VECTORS> {
+    let w = STRIP_VECTORS * V::N;
+    // SAFETY: the caller's buffers hold whole strips and tiles.
+    unsafe {
+        let mut acc = zero::<V, KR, STRIP_VECTORS>();
+        accumulate(&mut acc, (keys.add(t * e), 1, KR), (queries, w), e);
+        if stage.is_null() && hide.is_none() {
+            return acc;
+        }
+        store(&acc, at);
+        for r in 0..KR {
+            let (from, to) = hide.as_ref().map_or((0, w as i32), |hide| hide(t + r));
+            for u in (0..w).step_by(V::N) {
+                let mut x = V::load(at.add(r * w + u));
+                if !stage.is_null() {
+                    x = x.add(V::load(stage.add((t + r) * w + u)));
+                }
+                x.keep(from - u as i32, to - u as i32).store(at.add(r * w + u));
+            }
+        }
+        load(at)
+    }
+}
+
+/// Which lanes of a tile at `t` to hide, or `None` if every query sees every key of it.
+#[inline(always)]
+pub fn hidden<'a, const KR: usize>(
+    visible: &'a Visible,
+    t: usize,
+    common: &Range<usize>,
+    (first, len): (usize, usize),
+    row: usize,
+) -> Option<impl Fn(usize) -> (i32, i32) + 'a> {
+    (t < common.start || t + KR > common.end).then_some(move |key: usize| {
+        if key < len { visible.lanes(first + key, row) } else { (0, 0) }
+    })
+}
