@@ -42,6 +42,18 @@ pub enum Error {
     Stopped,
 }
 
+impl Error {
+    /// Refuses an argument whose dimension `dim` is not what it should be.
+    pub(crate) fn unless_equal(
+        name: &'static str,
+        dim: &'static str,
+        expected: usize,
+        found: usize,
+    ) -> Result<()> {
+        if expected == found { Ok(()) } else { Err(Self::Shape { name, dim, expected, found }) }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -122,6 +122,7 @@ impl<'a> Par<'a> {
     }
 
     /// Ask `stop` about twenty times a second, on the calling thread, whether to give up.
+    #[must_use]
     pub fn stop_if(self, stop: &'a (dyn Fn() -> bool + Sync)) -> Self {
         Self { stop: Some(stop), ..self }
     }
@@ -160,6 +161,10 @@ impl<'a> Par<'a> {
     }
 
     /// As [`run`](Self::run), and gathers the results in the order of their tasks.
+    ///
+    /// # Panics
+    ///
+    /// If `work` does.
     pub fn map<T: Send + Sync>(
         self,
         tasks: usize,

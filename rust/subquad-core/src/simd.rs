@@ -1,7 +1,7 @@
 //! Run-time choice of instruction set, and vectors of whatever width it has.
 //!
-//! A kernel is written once, generic over a vector type [`Lanes`], and compiled once per
-//! instruction set by [`multiversion!`]. The files below are the only ones that name one.
+//! A kernel is written once, generic over a vector type `Lanes`, and compiled once per
+//! instruction set by `multiversion!`. The files below are the only ones that name one.
 
 use std::sync::OnceLock;
 
@@ -120,7 +120,7 @@ macro_rules! multiversion {
         v4: [$($v4:tt)*], v3: [$($v3:tt)*], portable: [$($portable:tt)*] $(,)?
     }) => {
         $(#[$meta])*
-        #[allow(clippy::too_many_arguments)]
+        #[allow(clippy::too_many_arguments, clippy::items_after_statements)]
         $vis unsafe fn $name $(<$life>)? (isa: $crate::simd::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {

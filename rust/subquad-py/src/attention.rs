@@ -58,7 +58,7 @@ impl<'py> Inputs<'py> {
             Head { query, key: key[g], value: value[g], mask, bias }
         };
         let heads = query.iter().enumerate().map(head).collect();
-        Problem::new(heads, scale, visible).map_err(to_py)
+        Problem::new(heads, scale, visible).map_err(|err| to_py(&err))
     }
 }
 

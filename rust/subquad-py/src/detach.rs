@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use subquad_core::{Error, Par};
 
 /// Maps an error of the core to the Python exception the docs promise.
-pub fn to_py(err: Error) -> PyErr {
+pub fn to_py(err: &Error) -> PyErr {
     // Every refusal so far is about a value; a variant that is not gets its own arm here.
     PyValueError::new_err(err.to_string())
 }
@@ -23,6 +23,7 @@ pub fn detached<T: Send>(
     work: impl FnOnce(Par<'_>) -> subquad_core::Result<T> + Send,
 ) -> PyResult<T> {
     let raised = OnceLock::new();
+    #[allow(clippy::redundant_closure_for_method_calls)] // the path does not have the lifetimes
     let stop = || match Python::attach(|py| py.check_signals()) {
         Ok(()) => false,
         Err(err) => raised.set(err).is_ok(),
@@ -30,6 +31,6 @@ pub fn detached<T: Send>(
     let result = py.detach(|| work(Par::threads(workers).stop_if(&stop)));
     match raised.into_inner() {
         Some(err) => Err(err),
-        None => result.map_err(to_py),
+        None => result.map_err(|err| to_py(&err)),
     }
 }

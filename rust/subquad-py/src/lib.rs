@@ -24,7 +24,7 @@ mod _subquad {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("isa", Isa::checked().map_err(crate::detach::to_py)?.name())?;
+        module.add("isa", Isa::checked().map_err(|err| crate::detach::to_py(&err))?.name())?;
         module.add("few_rows", subquad_core::attention::FEW_ROWS)?;
         module.add("best_isa", Isa::best().name())?;
         module.add("profile", if cfg!(debug_assertions) { "debug" } else { "release" })

@@ -81,10 +81,7 @@ fn check<T>(
     upstream: &[Upstream<'_>],
     gradients: &[HeadGradients<'_, T>],
 ) -> Result<()> {
-    let agree = |name, dim, expected, found| match expected == found {
-        true => Ok(()),
-        false => Err(Error::Shape { name, dim, expected, found }),
-    };
+    let agree = Error::unless_equal;
     agree("grad_out", "heads", problem.heads.len(), upstream.len())?;
     agree("gradients", "heads", problem.heads.len(), gradients.len())?;
     for ((head, up), to) in problem.heads.iter().zip(upstream).zip(gradients) {
@@ -141,10 +138,8 @@ fn row_states<T: Compute>(
     }
     let state = |i: usize| {
         let dot: f64 = (0..cols).map(|c| up.grad_out.get(i, c) * up.out.get(i, c)).sum();
-        let (reference, weight) = match exact {
-            true => (reference[i], T::ONE / mass[i]),
-            false => (T::from_f64(lse(i)), T::ONE),
-        };
+        let (reference, weight) =
+            if exact { (reference[i], T::ONE / mass[i]) } else { (T::from_f64(lse(i)), T::ONE) };
         if reference == T::NEG_INFINITY {
             return RowState { shift: -reference, weight: T::ONE, minus_dot: T::ZERO };
         }
@@ -192,9 +187,10 @@ impl<T: Compute> Wave<'_, T> {
         }
         // A bias that is the same for all keys has a gradient that all parts would write.
         let bias = |h: &usize| self.gradients[*h].bias.is_some_and(|bias| bias.broadcasts().1);
-        let wanted = match self.heads.iter().any(bias) {
-            true => 1,
-            false => TASKS.div_ceil(self.heads.len()).min(keys.div_ceil(PART_KEYS)).max(1),
+        let wanted = if self.heads.iter().any(bias) {
+            1
+        } else {
+            TASKS.div_ceil(self.heads.len()).min(keys.div_ceil(PART_KEYS)).max(1)
         };
         let part = keys.div_ceil(wanted).next_multiple_of(KEY_UNIT);
         let parts = keys.div_ceil(part);

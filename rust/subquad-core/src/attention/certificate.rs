@@ -46,6 +46,14 @@ pub struct Bounds {
 /// Bounds the rounding error of [`forward`](super::forward()) in the compute type `T`, head by head.
 ///
 /// Takes `O(L E + S (E + Ev))` operations per head, and `O(L S)` more for a bias.
+///
+/// # Errors
+///
+/// [`Error::Stopped`](crate::Error::Stopped) if the caller asked to.
+///
+/// # Panics
+///
+/// If rows of a query, key or value are not contiguous.
 pub fn bounds<T: Compute>(problem: &Problem<'_>, par: Par<'_>) -> Result<Vec<Bounds>> {
     let heads = &problem.heads;
     // Groups of heads share a key head, which needs to be looked at only once.
@@ -101,7 +109,9 @@ fn mean(rows: &Rows<'_>) -> Vec<f64> {
         sums
     }
     let mut mean = with_rows!(rows, view => sums(view));
-    mean.iter_mut().for_each(|x| *x /= rows.rows().max(1) as f64);
+    for x in &mut mean {
+        *x /= rows.rows().max(1) as f64;
+    }
     mean
 }
 

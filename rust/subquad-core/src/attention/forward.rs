@@ -20,7 +20,8 @@ const TASK_BYTES: u64 = 256 << 10;
 ///
 /// # Errors
 ///
-/// [`Error::Shape`] if the outputs do not fit the heads, [`Error::Stopped`] if the caller asked to.
+/// [`Error::Shape`](crate::Error::Shape) if the outputs do not fit the heads,
+/// [`Error::Stopped`](crate::Error::Stopped) if the caller asked to.
 ///
 /// # Panics
 ///

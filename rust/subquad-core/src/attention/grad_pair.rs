@@ -1,5 +1,6 @@
 //! The backward pass of one block of queries and one block of keys.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use super::dense::Report;
@@ -118,7 +119,7 @@ unsafe fn strip_scores<V: Lanes, const KR: usize>(
         while t < union.end {
             let hide = hidden::<KR>(&job.visible, t, &common, (first, len), rows.start);
             let at = scores.add(t * w);
-            let acc = logits::<V, KR>(queries, (keys, stage), (t, pair.e), hide, at);
+            let acc = logits::<V, KR>(queries, (keys, stage), (t, pair.e), hide.as_ref(), at);
             let table = Exp2::table();
             for u in 0..STRIP_VECTORS {
                 let shift = V::load(shifts.add(u * V::N));
@@ -230,6 +231,9 @@ unsafe fn key_panel<V: Lanes, const KR: usize, const C: usize>(
     sums: *mut V::T,
 ) {
     let w = STRIP_VECTORS * V::N;
+    // Where a strip is short, a known depth would be unrolled whole, and the loop over strips with its
+    // strides become the inner one.
+    let depth = black_box(w);
     // SAFETY: the caller's buffers hold whole blocks.
     unsafe {
         for t in (0..padded).step_by(KR) {
@@ -238,7 +242,7 @@ unsafe fn key_panel<V: Lanes, const KR: usize, const C: usize>(
                 if span.start <= t && t < span.end {
                     let scores = scores.add((s * capacity + t) * w);
                     let rows = panel.add(s * w * C * V::N);
-                    accumulate(&mut acc, (scores, w, 1), (rows, C * V::N), w);
+                    accumulate(&mut acc, (scores, w, 1), (rows, C * V::N), depth);
                 }
             }
             add_to(sums.add(t * C * V::N), C * V::N, &acc);

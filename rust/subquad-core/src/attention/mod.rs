@@ -65,10 +65,7 @@ pub struct Head<'a> {
 
 impl Head<'_> {
     fn check(&self) -> Result<()> {
-        let agree = |name, dim, expected, found| match expected == found {
-            true => Ok(()),
-            false => Err(Error::Shape { name, dim, expected, found }),
-        };
+        let agree = Error::unless_equal;
         let (l, s) = (self.query.rows(), self.key.rows());
         agree("key", "E", self.query.cols(), self.key.cols())?;
         agree("value", "S", s, self.value.rows())?;
@@ -173,17 +170,16 @@ impl Stats {
     /// The sum of the reports of all tasks.
     fn of(reports: &[Report]) -> Self {
         let mut sum = Report::default();
-        reports.iter().for_each(|report| sum.add(report));
+        for report in reports {
+            sum.add(report);
+        }
         let Report { suspicious, tiles, flops, bytes_read } = sum;
         Self { suspicious, tasks: reports.len() as u64, tiles, flops, bytes_read }
     }
 }
 
 fn check_outputs<T>(problem: &Problem<'_>, outputs: &[Output<'_, T>]) -> Result<()> {
-    let agree = |dim, expected, found| match expected == found {
-        true => Ok(()),
-        false => Err(Error::Shape { name: "out", dim, expected, found }),
-    };
+    let agree = |dim, expected, found| Error::unless_equal("out", dim, expected, found);
     agree("heads", problem.heads.len(), outputs.len())?;
     for (head, output) in problem.heads.iter().zip(outputs) {
         agree("L", head.query.rows(), output.out.rows())?;

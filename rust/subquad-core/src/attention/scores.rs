@@ -28,7 +28,7 @@ pub unsafe fn logits<V: Lanes, const KR: usize>(
     queries: *const V::T,
     (keys, stage): (*const V::T, *const V::T),
     (t, e): (usize, usize),
-    hide: Option<impl Fn(usize) -> (i32, i32)>,
+    hide: Option<&impl Fn(usize) -> (i32, i32)>,
     at: *mut V::T,
 ) -> Tile<V, KR, STRIP_VECTORS> {
     let w = STRIP_VECTORS * V::N;
@@ -41,7 +41,7 @@ pub unsafe fn logits<V: Lanes, const KR: usize>(
         }
         store(&acc, at);
         for r in 0..KR {
-            let (from, to) = hide.as_ref().map_or((0, w as i32), |hide| hide(t + r));
+            let (from, to) = hide.map_or((0, w as i32), |hide| hide(t + r));
             for u in (0..w).step_by(V::N) {
                 let mut x = V::load(at.add(r * w + u));
                 if !stage.is_null() {

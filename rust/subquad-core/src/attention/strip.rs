@@ -114,7 +114,7 @@ pub unsafe fn probabilities<V: Lanes, const KR: usize>(
             let place = (block.first, block.len);
             let hide = hidden::<KR>(visible, t, &block.common, place, strip.rows.start);
             let (keys, at) = ((block.keys, block.stage), block.scores.add(t * w));
-            let acc = logits::<V, KR>(strip.queries, keys, (t, block.e), hide, at);
+            let acc = logits::<V, KR>(strip.queries, keys, (t, block.e), hide.as_ref(), at);
             let mut top = acc[0];
             unroll!(KR, r => {
                 for u in 0..STRIP_VECTORS {

@@ -1,5 +1,6 @@
 //! x86-64-v3: AVX2, FMA and F16C.
 
+#[allow(clippy::wildcard_imports)] // half of this file is their names
 use std::arch::x86_64::*;
 
 use half::{bf16, f16};

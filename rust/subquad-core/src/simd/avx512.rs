@@ -1,5 +1,6 @@
 //! x86-64-v4: AVX-512 F, VL, BW, DQ and CD.
 
+#[allow(clippy::wildcard_imports)] // half of this file is their names
 use std::arch::x86_64::*;
 
 use half::{bf16, f16};

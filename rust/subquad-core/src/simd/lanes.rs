@@ -48,13 +48,17 @@ pub trait Float:
     /// Is it neither infinite nor NaN?
     fn is_finite(self) -> bool;
     /// e^self.
+    #[must_use]
     fn exp(self) -> Self;
     /// Natural logarithm.
+    #[must_use]
     fn ln(self) -> Self;
     /// The larger, or `other` where `self` is NaN.
+    #[must_use]
     fn max(self, other: Self) -> Self;
 }
 
+// The last coefficients resemble ln(2) and are not.
 macro_rules! float {
     ($t:ident, $error:literal, $exp2:expr) => {
         impl Float for $t {
@@ -66,6 +70,7 @@ macro_rules! float {
             const UNIT_ROUNDOFF: f64 = $t::EPSILON as f64 / 2.0;
             #[allow(clippy::cast_lossless)]
             const SMALLEST: f64 = $t::from_bits(1) as f64;
+            #[allow(clippy::approx_constant)]
             const EXP2: &'static [Self] = $exp2;
             const EXP2_ERROR: f64 = $error;
             #[inline(always)]

@@ -21,6 +21,7 @@ impl<T: Float, const N: usize> Array<T, N> {
 
 macro_rules! lanes {
     ($t:ident, $n:literal, $mantissa:literal, $bias:literal, $magic:literal) => {
+        #[allow(clippy::cast_lossless)] // lossless in one of the two instances
         impl Lanes for Array<$t, $n> {
             type T = $t;
             const N: usize = $n;
