@@ -11,8 +11,7 @@ fn exact_forward(c: &mut Criterion) {
     for (n, d) in [(2048, 64), (2048, 128)] {
         let [q, k, v] = [1, 2, 3].map(|seed| numbers(n * d, seed));
         let view = |x| Rows::F32(MatRef::from_slice(x, n, d));
-        let head =
-            Head { query: view(&q), key: view(&k), value: view(&v), mask: None, bias: None };
+        let head = Head { query: view(&q), key: view(&k), value: view(&v), mask: None, bias: None };
         let scale = 1.0 / (d as f64).sqrt();
         let problem = Problem::new(vec![head], scale, Visible::ALL).expect("shapes agree");
         let mut out = vec![0_f32; n * d];

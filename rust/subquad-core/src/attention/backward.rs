@@ -11,15 +11,17 @@ use std::ops::Range;
 use super::dense_grad::{self, HeadGradients, Job, KEY_UNIT, RowState};
 use super::scratch::Pool;
 use super::{Compute, Output, Problem, Stats, forward};
-use crate::mat::{MatCell, Rows};
+use crate::mat::{MatCell, Rows, with_rows};
 use crate::par::Par;
-use crate::simd::Isa;
+use crate::simd::{Element, Isa};
 use crate::{Error, Result};
 
 /// Rows of a head that one wave covers: bounds the memory for parts of `dQ`.
 const WAVE_ROWS: usize = 2048;
 /// Tasks that a wave should have, if there are keys for them.
 const TASKS: usize = 8;
+/// Rows whose states are one task.
+const STATE_ROWS: usize = 4096;
 /// Keys of a part at least, else packing the queries for each part costs too much.
 const PART_KEYS: usize = 256;
 
@@ -55,9 +57,7 @@ pub fn backward<T: Compute>(
     check(problem, upstream, gradients)?;
     let isa = Isa::detect();
     let mut stats = Stats::default();
-    let states = (0..upstream.len())
-        .map(|h| row_states::<T>(problem, h, &upstream[h], par))
-        .collect::<Result<Vec<_>>>()?;
+    let states = row_states::<T>(problem, upstream, par)?;
     let rows = problem.heads.first().map_or(0, |head| head.query.rows());
     let pool = Pool::new();
     for heads in ranks(gradients) {
@@ -108,45 +108,70 @@ fn check<T>(
     Ok(())
 }
 
-/// What the backward pass needs of the rows of head `h`.
-///
-/// A log-sum-exp so large that its rounding would show is not used: the forward pass is repeated,
-/// and its reference and mass kept apart.
+/// What the backward pass needs of the rows of every head.
 fn row_states<T: Compute>(
+    problem: &Problem<'_>,
+    upstream: &[Upstream<'_>],
+    par: Par<'_>,
+) -> Result<Vec<Vec<RowState<T>>>> {
+    upstream
+        .iter()
+        .enumerate()
+        .map(|(h, up)| {
+            let parts = parts_of_lse(problem, h, up, par)?;
+            let rows = up.out.rows();
+            let block = |b: usize| b * STATE_ROWS..rows.min((b + 1) * STATE_ROWS);
+            let states = par.map(rows.div_ceil(STATE_ROWS), |b, _| {
+                block(b).map(|i| row_state(up, parts.as_ref(), i)).collect::<Vec<_>>()
+            })?;
+            Ok(states.concat())
+        })
+        .collect()
+}
+
+fn row_state<T: Compute>(up: &Upstream<'_>, parts: Option<&[Vec<T>; 2]>, i: usize) -> RowState<T> {
+    let (reference, weight) = match parts {
+        Some([reference, mass]) => (reference[i], T::ONE / mass[i]),
+        None => (T::from_f64(up.lse.get(i, 0)), T::ONE),
+    };
+    if reference == T::NEG_INFINITY {
+        return RowState { shift: -reference, weight: T::ONE, minus_dot: T::ZERO };
+    }
+    let dot = with_rows!(up.grad_out, grad => with_rows!(up.out, out => {
+        dot(grad.row(i), out.row(i))
+    }));
+    RowState { shift: reference, weight, minus_dot: -(T::from_f64(dot) * weight) }
+}
+
+fn dot<A: Element, B: Element>(a: &[A], b: &[B]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x.to_f64() * y.to_f64()).sum()
+}
+
+/// References and masses of the rows of head `h`, if one of its log-sum-exps is so large that its
+/// rounding would show: the forward pass is then repeated.
+fn parts_of_lse<T: Compute>(
     problem: &Problem<'_>,
     h: usize,
     up: &Upstream<'_>,
     par: Par<'_>,
-) -> Result<Vec<RowState<T>>> {
+) -> Result<Option<[Vec<T>; 2]>> {
     /// Relative error of the probabilities that the rounding of a log-sum-exp may cause.
     const TOLERATED: f64 = 6e-5;
     let (rows, cols) = (up.out.rows(), up.out.cols());
-    let large = TOLERATED / T::UNIT_ROUNDOFF;
-    let lse = |i: usize| up.lse.get(i, 0);
-    let (mut reference, mut mass) = (vec![T::ZERO; rows], vec![T::ONE; rows]);
-    let exact = (0..rows).any(|i| lse(i).is_finite() && lse(i).abs() > large);
-    if exact {
-        let mut out = vec![T::ZERO; rows * cols];
-        let one = Problem { heads: vec![problem.heads[h]], ..*problem };
-        let column = |data| MatCell::from_slice(data, rows, 1);
-        let output = Output {
-            out: MatCell::from_slice(&mut out, rows, cols),
-            lse: None,
-            parts: Some([column(&mut reference), column(&mut mass)]),
-        };
-        forward(&one, &[output], par)?;
+    let is_large = |x: f64| x.is_finite() && x.abs() > TOLERATED / T::UNIT_ROUNDOFF;
+    if !(0..rows).any(|i| is_large(up.lse.get(i, 0))) {
+        return Ok(None);
     }
-    let state = |i: usize| {
-        let dot: f64 = (0..cols).map(|c| up.grad_out.get(i, c) * up.out.get(i, c)).sum();
-        let (reference, weight) =
-            if exact { (reference[i], T::ONE / mass[i]) } else { (T::from_f64(lse(i)), T::ONE) };
-        if reference == T::NEG_INFINITY {
-            return RowState { shift: -reference, weight: T::ONE, minus_dot: T::ZERO };
-        }
-        let minus_dot = -(T::from_f64(dot) * weight);
-        RowState { shift: reference, weight, minus_dot }
+    let mut parts = [vec![T::ZERO; rows], vec![T::ZERO; rows]];
+    let mut out = vec![T::ZERO; rows * cols];
+    let one = Problem { heads: vec![problem.heads[h]], ..*problem };
+    let output = Output {
+        out: MatCell::from_slice(&mut out, rows, cols),
+        lse: None,
+        parts: Some(parts.each_mut().map(|part| MatCell::from_slice(part, rows, 1))),
     };
-    Ok((0..rows).map(state).collect())
+    forward(&one, &[output], par)?;
+    Ok(Some(parts))
 }
 
 /// Heads in groups that share no gradient; who shares with an earlier head comes in a later group.

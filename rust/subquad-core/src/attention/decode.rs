@@ -83,6 +83,8 @@ pub struct Scratch<T> {
     /// Scaled queries `[query][E]` and scores `[query][BLOCK]`.
     queries: Buffer<T>,
     scores: Buffer<T>,
+    /// A vector for each of as many dot products as a vector has lanes.
+    dots: Buffer<T>,
     /// A block of keys or of values, widened and padded to whole vectors.
     rows: Buffer<T>,
 }
@@ -94,6 +96,7 @@ impl<T: Float> Scratch<T> {
         Self {
             queries: Buffer::new(queries * e),
             scores: Buffer::new(queries * BLOCK),
+            dots: Buffer::new(lanes * lanes),
             rows: Buffer::new(BLOCK * e.max(ev)),
         }
     }
@@ -186,20 +189,20 @@ unsafe fn all_scores<V: Lanes>(
     (e, queries): (usize, usize),
     scratch: &mut Scratch<V::T>,
 ) {
-    let (from, to) = (scratch.queries.ptr(), scratch.scores.ptr());
+    let (from, to, dots) = (scratch.queries.ptr(), scratch.scores.ptr(), scratch.dots.ptr());
     // SAFETY: the caller's scratch was made for the queries; the keys exist.
     unsafe {
         with_vectors!(V, (&head.key, scratch.rows.ptr()), keys.clone(), e, |rows| {
             let mut q = 0;
             while q < queries {
-                let (from, to) = (from.add(q * e), to.add(q * BLOCK));
+                let (from, to) = (from.add(q * e), (to.add(q * BLOCK), dots));
                 match (queries - q, e / V::N) {
                     (4.., _) if V::N >= 4 => q += products::<V, _, 4>(&rows, e, from, to),
                     (2.., _) => q += products::<V, _, 2>(&rows, e, from, to),
                     (_, 1) => q += short_products::<V, _, 1>(&rows, from, to),
                     (_, 2) => q += short_products::<V, _, 2>(&rows, from, to),
                     (_, 4) => q += short_products::<V, _, 4>(&rows, from, to),
-                    (_, 8) => q += short_products::<V, _, 8>(&rows, from, to),
+                    (_, 8) if V::REGISTERS > 16 => q += short_products::<V, _, 8>(&rows, from, to),
                     _ => q += products::<V, _, 1>(&rows, e, from, to),
                 }
             }

@@ -78,16 +78,18 @@ pub(super) use with_vectors;
 
 /// `scores[g][j] = q_g . k_j` for `G` queries, `e` apart, and a block of keys. Returns `G`.
 ///
-/// `N` sums are gathered and transposed into one vector of results.
+/// `N` sums are gathered in `dots` and transposed into one vector of results. Beyond the last key,
+/// what is left of earlier keys gives results that nobody looks at.
 ///
 /// # Safety
-/// The queries and room for `G` blocks of scores must exist, and the instruction set be enabled.
+/// The queries, room for `G` blocks of scores and for `N` vectors of `dots` must exist, and the
+/// instruction set be enabled.
 #[inline(always)]
 pub unsafe fn products<V: Lanes, E: Element, const G: usize>(
     keys: &Vectors<'_, E>,
     e: usize,
     queries: *const V::T,
-    scores: *mut V::T,
+    (scores, dots): (*mut V::T, *mut V::T),
 ) -> usize {
     let step = V::N / G;
     // SAFETY: the caller has `G` queries and room for `G` rows of scores; keys beyond the last one
@@ -95,23 +97,22 @@ pub unsafe fn products<V: Lanes, E: Element, const G: usize>(
     unsafe {
         let zero = V::splat(V::T::ZERO);
         for first in (0..keys.rows.len()).step_by(step) {
-            let mut acc = [zero; 16];
             for r in 0..step.min(keys.rows.len() - first) {
                 let row = keys.at(first + r);
                 ahead::<V, E>(row, e);
-                let mut dots = [zero; G];
+                let mut acc = [zero; G];
                 for x in (0..e).step_by(V::N) {
                     let key: V = E::load(row.add(x));
-                    for (g, dot) in dots.iter_mut().enumerate() {
-                        *dot = key.fma(V::load(queries.add(g * e + x)), *dot);
+                    for (g, acc) in acc.iter_mut().enumerate() {
+                        *acc = key.fma(V::load(queries.add(g * e + x)), *acc);
                     }
                 }
-                for (g, dot) in dots.into_iter().enumerate() {
-                    acc[g * step + r] = dot;
+                for (g, acc) in acc.into_iter().enumerate() {
+                    acc.store(dots.add((g * step + r) * V::N));
                 }
             }
             let mut sums = [V::T::ZERO; 16];
-            sum_each(acc).store(sums.as_mut_ptr());
+            sum_each::<V>(dots).store(sums.as_mut_ptr());
             for g in 0..G {
                 for r in 0..step {
                     *scores.add(g * BLOCK + first + r) = sums[g * step + r];
@@ -128,19 +129,18 @@ pub unsafe fn products<V: Lanes, E: Element, const G: usize>(
 /// prefetcher does not follow (a fifth slower from memory).
 ///
 /// # Safety
-/// The query and room for a block of scores must exist, and the instruction set be enabled.
+/// As [`products`], for one query.
 #[inline(always)]
 pub unsafe fn short_products<V: Lanes, E: Element, const C: usize>(
     keys: &Vectors<'_, E>,
     query: *const V::T,
-    scores: *mut V::T,
+    (scores, dots): (*mut V::T, *mut V::T),
 ) -> usize {
     // SAFETY: the caller has a query and room for a block of scores; keys beyond the last one are
     // not read.
     unsafe {
         let query: [V; C] = std::array::from_fn(|c| V::load(query.add(c * V::N)));
         for first in (0..keys.rows.len()).step_by(V::N) {
-            let mut acc = [V::splat(V::T::ZERO); 16];
             for r in 0..V::N.min(keys.rows.len() - first) {
                 let row = keys.at(first + r);
                 let mut dot = E::load::<V>(row).mul(query[0]);
@@ -148,17 +148,23 @@ pub unsafe fn short_products<V: Lanes, E: Element, const C: usize>(
                 for c in 1..C {
                     dot = E::load::<V>(row.add(c * V::N)).fma(query[c], dot);
                 }
-                acc[r] = dot;
+                dot.store(dots.add(r * V::N));
             }
-            sum_each(acc).store(scores.add(first));
+            sum_each::<V>(dots).store(scores.add(first));
         }
     }
     1
 }
 
-/// Lane `i` of the result is the sum of the lanes of `x[i]`.
+/// Lane `i` of the result is the sum of the lanes of the `i`-th of `N` vectors.
 #[inline(always)]
-fn sum_each<V: Lanes>(mut x: [V; 16]) -> V {
+unsafe fn sum_each<V: Lanes>(vectors: *const V::T) -> V {
+    // SAFETY: the caller has `N` vectors.
+    let mut x = unsafe { [V::splat(V::T::ZERO); 16] };
+    for (i, x) in x[..V::N].iter_mut().enumerate() {
+        // SAFETY: as above.
+        *x = unsafe { V::load(vectors.add(i * V::N)) };
+    }
     let mut half = V::N / 2;
     while half > 0 {
         for i in 0..half {

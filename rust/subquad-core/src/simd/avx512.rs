@@ -15,6 +15,7 @@ pub(crate) struct F32x16(__m512);
 impl Lanes for F32x16 {
     type T = f32;
     const N: usize = 16;
+    const REGISTERS: usize = 32;
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         // SAFETY: the caller promises the instruction set.
@@ -155,6 +156,7 @@ pub(crate) struct F64x8(__m512d);
 impl Lanes for F64x8 {
     type T = f64;
     const N: usize = 8;
+    const REGISTERS: usize = 32;
     #[inline(always)]
     unsafe fn splat(x: f64) -> Self {
         // SAFETY: the caller promises the instruction set.

@@ -136,6 +136,8 @@ pub(crate) trait Lanes: Copy {
     type T: Float + Element;
     /// Number of lanes, a power of two.
     const N: usize;
+    /// Number of vector registers.
+    const REGISTERS: usize = 16;
 
     /// # Safety
     /// The instruction set must be enabled.
