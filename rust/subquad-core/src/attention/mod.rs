@@ -5,9 +5,11 @@
 //! `S x E`, value `S x Ev`. A query that sees no key gives zeros and a log-sum-exp of minus
 //! infinity.
 //!
+//! A problem is cut into tasks by its shapes alone (`forward`, `backward`, `plan`), and a task is run
+//! by one of these:
+//!
 //! | file | what | cost |
 //! |---|---|---|
-//! | `naive` | the definition, one row at a time | `O(S (E + Ev))` a row, memory `O(S)` |
 //! | `dense` | blocks of queries against blocks of keys | `O(L S (E + Ev))`, memory `O(L + tile)` a thread |
 //! | `decode` | few queries: reads keys and values once | bandwidth |
 //! | `dense_grad` | gradients from the log-sum-exp | 2.5 times the forward pass |
@@ -80,6 +82,15 @@ impl Head<'_> {
         Ok(())
     }
 
+    /// All heads of a problem have the shape of the first.
+    fn check_like(&self, first: &Self) -> Result<()> {
+        let agree = Error::unless_equal;
+        agree("query", "L", first.query.rows(), self.query.rows())?;
+        agree("query", "E", first.query.cols(), self.query.cols())?;
+        agree("key", "S", first.key.rows(), self.key.rows())?;
+        agree("value", "Ev", first.value.cols(), self.value.cols())
+    }
+
     /// Does query `i` see a key at all?
     fn sees_a_key(&self, visible: &Visible, i: usize) -> bool {
         visible.keys(i, self.key.rows()).any(|j| {
@@ -100,7 +111,10 @@ pub struct Problem<'a> {
 impl<'a> Problem<'a> {
     /// Checks that shapes agree within each head and that all heads have the same.
     pub fn new(heads: Vec<Head<'a>>, scale: f64, visible: Visible) -> Result<Self> {
-        heads.iter().try_for_each(Head::check)?;
+        for head in &heads {
+            head.check()?;
+            head.check_like(&heads[0])?;
+        }
         if !scale.is_finite() {
             let requires = "finite";
             return Err(Error::Domain { name: "scale", requires, found: scale });
