@@ -1,0 +1,41 @@
+"""Attention with an error budget.
+
+`attention` computes softmax attention exactly, or as cheaply as the data allow within a budget
+``eps`` that a returned bound certifies; `attention_grad` is its gradient, `merge` puts attention over
+disjoint sets of keys together, `plan` says what a call would do and why. `reference` holds slow,
+readable twins of every function that takes arrays.
+
+Arrays must not be modified by another thread while a call reads them.
+"""
+
+from __future__ import annotations
+
+from . import reference
+from ._attention import attention
+from ._config import show_config
+from ._errors import AccuracyWarning, CertificateError
+from ._gradient import attention_grad
+from ._info import Gradients, Info
+from ._merge import merge
+from ._plan import Plan
+from ._planner import plan
+from ._subquad import __version__
+from ._threads import num_threads, set_num_threads, thread_limit
+
+__all__ = [
+    "AccuracyWarning",
+    "CertificateError",
+    "Gradients",
+    "Info",
+    "Plan",
+    "__version__",
+    "attention",
+    "attention_grad",
+    "merge",
+    "num_threads",
+    "plan",
+    "reference",
+    "set_num_threads",
+    "show_config",
+    "thread_limit",
+]

@@ -1,0 +1,164 @@
+"""Softmax attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._arrays import Array
+from ._forward import make_info, run_forward
+from ._out import take_out
+from ._plan import Plan
+from ._planner import check_policy, settle_if_asked
+from ._problem import prepare
+
+__all__ = ["attention"]
+
+
+def attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    eps: float | None = None,
+    is_causal: bool | str = False,
+    window: int | None = None,
+    mask: Array | None = None,
+    bias: Array | None = None,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    method: str = "auto",
+    certificate: str = "deterministic",
+    fallback: str = "exact",
+    plan: Plan | None = None,
+    rng: Any = None,
+    check_finite: bool = True,
+    out: Array | None = None,
+    workers: int | None = None,
+    return_lse: bool = False,
+    return_info: bool = False,
+) -> Any:
+    """Softmax attention, exact or within an error budget.
+
+    For each query the mean of the values, weighted by ``exp(scale * q.k + bias)`` over the keys that
+    the query sees.
+
+    Parameters
+    ----------
+    query : array_like, shape (..., H, L, E)
+        Queries. numpy arrays, CPU torch tensors and other DLPack arrays are read in place whatever
+        their strides, as long as the last axis is contiguous. 2-D arrays are one head.
+    key : array_like, shape (..., Hkv, S, E)
+        Keys. Leading axes, heads included, broadcast as in numpy.
+    value : array_like, shape (..., Hkv, S, Ev)
+        Values, one per key.
+    eps : float, optional
+        Error budget: every row must satisfy ``|out - exact| <= eps * R + 2u * |exact|`` in the
+        Euclidean norm, R the largest distance of a value of the head from their mean and u the unit
+        roundoff of the output dtype. Not given: exact up to rounding.
+    is_causal : bool or {"upper_left", "lower_right"}
+        Query i sees keys ``j <= i`` (True, "upper_left"), or ``j <= i + S - L`` ("lower_right": the
+        last query sees all keys, as in decoding).
+    window : int, optional
+        Of the keys that `is_causal` leaves, only the last `window`, the query's own position
+        counted.
+    mask : array_like of bool, optional
+        Broadcasts to (..., L, S); True = seen.
+    bias : array_like of float, optional
+        Broadcasts to (..., L, S); added to the logits. ``-inf`` hides a key.
+    scale : float, optional
+        Factor of the products; ``1 / sqrt(E)`` if not given.
+    enable_gqa : bool
+        Allow ``H`` to be a multiple of ``Hkv``: each key head serves ``H // Hkv`` query heads in a
+        row.
+    method : {"auto", "exact"}
+        How to compute.
+    certificate : {"deterministic", "none"}
+        "deterministic" bounds the error of every row where `eps` or `return_info` asks for it;
+        "none" computes no bound.
+    fallback : {"exact", "raise", "warn"}
+        What to do about a row whose bound exceeds the budget even in float64: keep the exact row
+        and say so in `Info.reason`, raise `CertificateError`, or warn with `AccuracyWarning`.
+    plan : Plan, optional
+        From `subquad.plan` for the same shapes, dtypes and options.
+    rng : optional
+        As in `numpy.random.default_rng`; only statistical certificates draw from it.
+    check_finite : bool
+        Refuse NaN and infinity. Without the check they give undefined results. Numbers that no
+        query sees may go unnoticed.
+    out : array, optional
+        Where to write the result: C-contiguous, of its kind, shape and dtype, apart from the
+        inputs.
+    workers : int, optional
+        Number of threads, as in `scipy.fft`: negative counts from the number of cores. Results do
+        not depend on it.
+    return_lse : bool
+        Return the logarithm of the sum of exponentials as well.
+    return_info : bool
+        Return an `Info` as well.
+
+    Returns
+    -------
+    out : array, shape (..., H, L, Ev)
+        Of the kind of `query` and the dtype ``np.result_type(query, key, value)``; float64 where
+        all are integers. A query that sees no key gives zeros.
+    lse : array, shape (..., H, L)
+        Only with `return_lse`. float64 for a float64 `out`, else float32; ``-inf`` where a query
+        sees no key.
+    info : Info
+        Only with `return_info`. Method, bounds, plan and counts.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, an option is not one of those listed, an input is not finite, or a logit
+        exceeds the range of the dtype it is computed in.
+    TypeError
+        If an array is not real, not in main memory, or requires grad; if `mask` is not boolean or
+        `bias` is.
+    CertificateError
+        See `fallback`.
+
+    See Also
+    --------
+    attention_grad : The gradient.
+    merge : Attention over disjoint sets of keys from the parts.
+
+    Notes
+    -----
+    Logits are computed in float64 for float64 results and in float32 for all others. No array of
+    shape (L, S) is made. Blocks of keys that `is_causal` and `window` hide are skipped.
+
+    Examples
+    --------
+    >>> import numpy as np, subquad
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.standard_normal((3, 8, 128, 64), dtype=np.float32)
+    >>> subquad.attention(q, k, v, is_causal=True).shape
+    (8, 128, 64)
+    """
+    check_policy(certificate, fallback, rng)
+    problem = prepare(
+        query,
+        key,
+        value,
+        mask=mask,
+        bias=bias,
+        is_causal=is_causal,
+        window=window,
+        scale=scale,
+        enable_gqa=enable_gqa,
+        workers=workers,
+        check_finite=check_finite,
+    )
+    chosen = settle_if_asked(problem, eps=eps, method=method, given=plan, asked=return_info)
+    target = take_out(out, problem)
+    forward = run_forward(problem, chosen, certificate, fallback, target, want_lse=return_lse)
+
+    give_back = problem.operands["query"].give_back
+    result = problem.lead(forward.result)
+    results = [give_back(result, problem.dtype) if out is None else out]
+    if forward.lse is not None:
+        results.append(give_back(problem.lead(forward.lse), problem.compute.name))
+    if return_info and chosen is not None:
+        results.append(make_info(problem, chosen, forward))
+    return results[0] if len(results) == 1 else tuple(results)

@@ -1,0 +1,99 @@
+"""Captured attention inputs, head by head: the rows as stored, and as `subquad` gets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head as it is handed to `subquad.attention`: 2-D arrays of one type, rotated."""
+
+    query: NDArray[Any]
+    key: NDArray[Any]
+    value: NDArray[Any]
+    grad_out: NDArray[Any] | None
+    scale: float
+    causal: bool
+    window: int | None
+
+
+@dataclass(frozen=True)
+class Capture:
+    """All heads of a file, with the type, layout and mask that they share.
+
+    Attributes
+    ----------
+    query, key, value : ndarray, shape (H, L, E), (G, S, E), (G, S, Ev)
+        As stored, before rotation.
+    grad_out : ndarray, shape (H, L, Ev), or None
+        Gradient with respect to the output.
+    kv_of_q : ndarray of int, shape (H,)
+        Row of `key` and `value` that serves each query head.
+    dtype : dtype
+        Type to compute in: float64 if an array is stored so, else float32.
+    checks : dict
+        The stored results, by name, heads first; `check_rows` among them unless it is empty.
+    """
+
+    name: str
+    query: NDArray[Any]
+    key: NDArray[Any]
+    value: NDArray[Any]
+    grad_out: NDArray[Any] | None
+    kv_of_q: NDArray[np.intp]
+    labels: tuple[str, ...]
+    scale: float
+    causal: bool
+    window: int | None
+    theta: float | None
+    stored: str
+    dtype: np.dtype[Any]
+    checks: dict[str, NDArray[Any]]
+
+    @property
+    def heads(self) -> int:
+        """Number of query heads, layers included."""
+        return int(self.query.shape[0])
+
+    def head(self, index: int, dtype: DTypeLike | None = None) -> Head:
+        """Head `index`: rotated in float64, then rounded to `dtype` (that of the capture)."""
+        kv = self.kv_of_q[index]
+        query, key = self.query[index], self.key[kv]
+        if self.theta is not None:
+            query, key = rotate(query, self.theta), rotate(key, self.theta)
+        kind = self.dtype if dtype is None else dtype
+        grad_out = None if self.grad_out is None else self.grad_out[index].astype(kind)
+        # Wider than everything is the same as everything, and fits a machine word.
+        window = None if self.window is None else min(self.window, len(query) + len(key))
+        return Head(
+            query.astype(kind),
+            key.astype(kind),
+            self.value[kv].astype(kind),
+            grad_out,
+            self.scale,
+            self.causal,
+            window,
+        )
+
+    def before_rotation(self, gradient: NDArray[Any]) -> NDArray[np.float64]:
+        """Turn a gradient with respect to rotated rows into that of the stored rows."""
+        wide = gradient.astype(np.float64)
+        return wide if self.theta is None else rotate(wide, self.theta, back=True)
+
+
+def rotate(x: NDArray[Any], theta: float, *, back: bool = False) -> NDArray[np.float64]:
+    """Rotary positions in the half-split convention, row p at position p, in float64."""
+    length, width = x.shape[-2:]
+    half = width // 2
+    speed = theta ** (-np.arange(half) * (2 / width))
+    angle = np.arange(length)[:, None] * speed
+    cos, sin = np.cos(angle), np.sin(angle)
+    if back:
+        sin = -sin
+    first, second = x[..., :half].astype(np.float64), x[..., half:].astype(np.float64)
+    return np.concatenate((first * cos - second * sin, second * cos + first * sin), axis=-1)

@@ -1,0 +1,165 @@
+"""The gradient of softmax attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ._arrays import FLOATS, Array, Operand, stored, wide
+from ._forward import Forward, make_info, run_forward
+from ._info import Gradients
+from ._out import take_forward, take_grad_out
+from ._plan import Plan
+from ._planner import check_policy, settle_if_asked
+from ._problem import Problem, laid_out, prepare
+from ._shapes import expand
+
+__all__ = ["attention_grad", "wanted"]
+
+
+def attention_grad(
+    grad_out: Array,
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    forward: tuple[Array, Array] | None = None,
+    wrt: Iterable[str] | None = None,
+    eps: float | None = None,
+    is_causal: bool | str = False,
+    window: int | None = None,
+    mask: Array | None = None,
+    bias: Array | None = None,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    method: str = "auto",
+    certificate: str = "deterministic",
+    fallback: str = "exact",
+    plan: Plan | None = None,
+    rng: Any = None,
+    check_finite: bool = True,
+    workers: int | None = None,
+    return_info: bool = False,
+) -> Any:
+    """Gradient of softmax attention: the exact vector-Jacobian product of what was computed.
+
+    Parameters
+    ----------
+    grad_out : array_like, shape (..., H, L, Ev)
+        Gradient with respect to the output of `attention`.
+    query, key, value : array_like
+        As in `attention`.
+    forward : (out, lse), optional
+        From ``attention(..., return_lse=True)`` on the same arguments; saves computing them again.
+    wrt : iterable of {"query", "key", "value", "bias"}, optional
+        The arguments to differentiate with respect to; all that are given if not given.
+    eps, is_causal, window, mask, bias, scale, enable_gqa, method, certificate, fallback, plan, rng, \
+check_finite, workers, return_info
+        As in `attention`. `eps` chooses the method by the budget of the forward pass.
+
+    Returns
+    -------
+    grads : Gradients
+        One array of the kind of `query` per argument asked for, with that argument's shape and
+        dtype, summed over the axes along which it was broadcast; None for the others. Integer
+        arguments get the dtype of the output.
+    info : Info
+        Only with `return_info`. Counts of both passes; bounds of the forward pass if it was
+        computed here.
+
+    Raises
+    ------
+    ValueError, TypeError, CertificateError
+        As in `attention`; also if `grad_out` or `forward` has another shape or dtype than
+        `attention` returns, or `wrt` names what is not given.
+
+    See Also
+    --------
+    attention : The forward pass.
+
+    Notes
+    -----
+    Works from the log-sum-exp, in O((L + S)(E + Ev)) memory. A query that sees no key has a zero
+    gradient and gives none.
+
+    Examples
+    --------
+    >>> import numpy as np, subquad
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v, g = rng.standard_normal((4, 2, 16, 8))
+    >>> grads = subquad.attention_grad(g, q, k, v, is_causal=True)
+    >>> grads.key.shape
+    (2, 16, 8)
+    """
+    check_policy(certificate, fallback, rng)
+    problem = prepare(
+        query,
+        key,
+        value,
+        mask=mask,
+        bias=bias,
+        is_causal=is_causal,
+        window=window,
+        scale=scale,
+        enable_gqa=enable_gqa,
+        workers=workers,
+        check_finite=check_finite,
+    )
+    chosen = settle_if_asked(problem, eps=eps, method=method, given=plan, asked=return_info)
+    names = wanted(wrt, problem)
+    upstream = take_grad_out(grad_out, problem)
+    if forward is None:
+        problem = replace(problem, extra=(upstream,))
+        done = run_forward(problem, chosen, certificate, fallback, want_lse=True)
+    else:
+        given = take_forward(forward, problem)
+        problem = replace(problem, extra=(upstream, *given))
+        done = _resume(problem, *given)
+    grads, stats = _backward(problem, upstream, done, names)
+    if return_info and chosen is not None:
+        return grads, make_info(problem, chosen, done, stats)
+    return grads
+
+
+def wanted(wrt: Iterable[str] | None, problem: Problem) -> list[str]:
+    """Return the names that `wrt` asks for, checked."""
+    known: list[str] = [
+        name for name in ("query", "key", "value", "bias") if name in problem.operands
+    ]
+    if wrt is None:
+        return known
+    if isinstance(wrt, str):
+        raise TypeError(f"`wrt` must be several names, such as ({wrt!r},), got the string {wrt!r}")
+    names = list(wrt)
+    for name in names:
+        if name not in known:
+            listed = ", ".join(f'"{one}"' for one in known)
+            raise ValueError(f"`wrt` must name arguments that were given ({listed}), got {name!r}")
+    return names
+
+
+def _resume(problem: Problem, out: Operand, lse: Operand) -> Forward:
+    """Take a forward pass that was computed earlier; nothing is known about its error."""
+    shape = problem.shapes.out
+    raw = np.ascontiguousarray(wide(out.array, out.dtype), problem.compute).reshape(shape)
+    log = np.ascontiguousarray(lse.array, problem.compute).reshape(shape[:-1])
+    return Forward(raw, raw, log, {}, None)
+
+
+def _backward(
+    problem: Problem, upstream: Operand, done: Forward, names: list[str]
+) -> tuple[Gradients, dict[str, int]]:
+    operands = problem.operands
+    sums = {name: np.zeros(operands[name].shape, problem.compute) for name in names}
+    assert done.lse is not None  # both ways to a forward pass keep it here
+    grad_out = expand(laid_out(upstream, problem.compute), problem.shapes.out)
+    stats = problem.backward(grad_out, done.raw, done.lse, sums)
+    give_back = operands["query"].give_back
+    grads = {}
+    for name, total in sums.items():
+        dtype = operands[name].dtype if operands[name].dtype in FLOATS else problem.dtype
+        grads[name] = give_back(stored(total, dtype), dtype)
+    return Gradients(**grads), stats

@@ -1,0 +1,78 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "__version__",
+    "attention_backward",
+    "attention_bounds",
+    "attention_forward",
+    "best_isa",
+    "cores",
+    "few_rows",
+    "get_num_threads",
+    "isa",
+    "measure_limits",
+    "profile",
+    "set_num_threads",
+    "set_task_order",
+]
+
+__version__: str
+isa: str
+best_isa: str
+profile: str
+few_rows: int
+
+def get_num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+def cores() -> int: ...
+def set_task_order(order: str) -> None: ...
+def measure_limits(seconds: float) -> dict[str, float]: ...
+def attention_forward(
+    query: NDArray[Any],
+    key: NDArray[Any],
+    value: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    bias: NDArray[Any] | None,
+    out: NDArray[Any],
+    lse: NDArray[Any] | None,
+    *,
+    scale: float,
+    shift: int | None,
+    window: int | None,
+    workers: int,
+) -> tuple[bool, dict[str, int]]: ...
+def attention_backward(
+    grad_out: NDArray[Any],
+    query: NDArray[Any],
+    key: NDArray[Any],
+    value: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    bias: NDArray[Any] | None,
+    out: NDArray[Any],
+    lse: NDArray[Any],
+    grad_query: NDArray[Any] | None,
+    grad_key: NDArray[Any] | None,
+    grad_value: NDArray[Any] | None,
+    grad_bias: NDArray[Any] | None,
+    *,
+    scale: float,
+    shift: int | None,
+    window: int | None,
+    workers: int,
+) -> tuple[bool, dict[str, int]]: ...
+def attention_bounds(
+    query: NDArray[Any],
+    key: NDArray[Any],
+    value: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    bias: NDArray[Any] | None,
+    out: NDArray[Any],
+    *,
+    scale: float,
+    shift: int | None,
+    window: int | None,
+    workers: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
