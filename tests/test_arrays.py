@@ -12,7 +12,7 @@ from strategies import bfloat16_bits
 
 import subquad
 from subquad._arrays import stored, take, wide
-from subquad._problem import laid_out
+from subquad._layout import laid_out
 
 F32 = np.dtype(np.float32)
 

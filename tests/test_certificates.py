@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from strategies import ROUNDOFF, Case, cases, spread_of
 
 import subquad
+from subquad._norms import row_norms
 
 Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -307,6 +308,14 @@ def test_the_report_shows_medians_and_worst_rows() -> None:
     html = info._repr_html_()
     assert html.startswith("<table>")
     assert html.endswith("</table>")
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0**-600, 2.0**600, 2.0**-1040, 2.0**1010])
+def test_norms_survive_squares_beyond_the_range_of_float64(unit: float) -> None:
+    rows = np.random.default_rng(5).integers(-99, 100, (5000, 7)).astype(np.float64)
+    rows[[0, 4999]] = 0.0
+    found = row_norms((rows * unit).__getitem__, *rows.shape)
+    np.testing.assert_allclose(found, np.linalg.norm(rows, axis=-1) * unit, 1e-14, 1e-323)
 
 
 def test_one_head_is_reported_without_head_axes() -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "python" / "docs"
 PAGES = [page.relative_to(DOCS).as_posix() for page in sorted(DOCS.rglob("*.rst"))]
 MODULES = sorted(
-    {"subquad", *(f"subquad.{m.name}" for m in pkgutil.iter_modules(subquad.__path__))}
+    {"subquad", *(m.name for m in pkgutil.walk_packages(subquad.__path__, "subquad."))}
 )
 
 

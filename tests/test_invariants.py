@@ -137,6 +137,17 @@ def test_only_two_python_modules_read_the_environment() -> None:
     assert readers <= {"_threads.py", "_config.py"}
 
 
+def test_the_library_does_not_know_the_command_line() -> None:
+    users = {
+        path.name
+        for path in sorted(PYTHON.glob("*.py"))
+        if re.search(
+            r"^\s*(?:from|import)\b.*\b_cli\b", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    assert users == {"__main__.py"}
+
+
 # A loop over heads or axes is bookkeeping; one over elements would index or offset data.
 DATA_LOOP = re.compile(r"\bfor\b[^{]*\bin\b[^{]*\b(?:as_slice|as_array|iter_mut|rows\(\)|data)\b")
 

@@ -125,8 +125,18 @@ def attention(
 
     Notes
     -----
-    Logits are computed in float64 for float64 results and in float32 for all others. No array of
-    shape (L, S) is made. Blocks of keys that `is_causal` and `window` hide are skipped.
+    Takes O(L S (E + Ev)) operations per head, less the blocks of keys that `is_causal` and `window`
+    hide, and beyond inputs and outputs O(L) memory: no array of shape (L, S) is made. Logits are
+    computed in float64 for float64 results and in float32 for all others.
+
+    Tiles with a running maximum and sum [1]_ [2]_; the bound is one on the rounding of just these
+    operations, row by row.
+
+    References
+    ----------
+    .. [1] M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", 2018.
+    .. [2] T. Dao, D. Y. Fu, S. Ermon, A. Rudra and C. Ré, "FlashAttention: fast and memory-efficient
+       exact attention with IO-awareness", 2022.
 
     Examples
     --------

@@ -145,11 +145,10 @@ def relative_to_mean(
     problem: Problem, result: NDArray[Any], bound: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return `bound` over the distance of each row of `result` from the mean of its values."""
-    shapes, value = problem.shapes, problem.value
+    shapes = problem.shapes
     if shapes.keys == 0:
         return np.zeros(bound.shape)
-    if problem.operands["value"].dtype == "bfloat16":
-        value = wide(value, "bfloat16")
+    value = wide(problem.value, problem.operands["value"].dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = value.mean(axis=-2, dtype=np.float64)
     if shapes.kv_heads != shapes.heads:

@@ -11,11 +11,11 @@ import numpy as np
 from ._arrays import FLOATS, Array, Operand, stored, wide
 from ._forward import Forward, make_info, run_forward
 from ._info import Gradients
+from ._layout import expand, laid_out
 from ._out import take_forward, take_grad_out
 from ._plan import Plan
 from ._planner import check_policy, settle_if_asked
-from ._problem import Problem, laid_out, prepare
-from ._shapes import expand
+from ._problem import Problem, prepare
 
 __all__ = ["attention_grad", "wanted"]
 
@@ -82,8 +82,14 @@ check_finite, workers, return_info
 
     Notes
     -----
-    Works from the log-sum-exp, in O((L + S)(E + Ev)) memory. A query that sees no key has a zero
-    gradient and gives none.
+    Takes 2.5 times the operations of the forward pass and O((L + S)(E + Ev)) memory, as it computes
+    the weights again from the log-sum-exp [1]_. A query that sees no key has a zero gradient and
+    gives none.
+
+    References
+    ----------
+    .. [1] T. Dao, D. Y. Fu, S. Ermon, A. Rudra and C. Ré, "FlashAttention: fast and memory-efficient
+       exact attention with IO-awareness", 2022.
 
     Examples
     --------

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import Array, Operand, result_dtype, stored, take, wide
-from ._finite import first_nonfinite
+from ._finite import require_finite
 
 __all__ = ["merge", "take_parts"]
 
@@ -98,9 +98,6 @@ def take_parts(outs: Iterable[Array], lses: Iterable[Array]) -> tuple[list[Opera
             raise ValueError(
                 f"`{log.name}` must have shape (..., L) = {shape[:-1]}, got {log.shape}"
             )
-        for operand, rule in ((part, "finite"), (log, "finite or -inf")):
-            found = first_nonfinite(operand)
-            if found is not None:
-                index, number = found
-                raise ValueError(f"`{operand.name}` must be {rule}, got {number} at index {index}")
+        require_finite(part)
+        require_finite(log)
     return parts, logs

@@ -58,6 +58,11 @@ fallback, rng, check_finite, workers
         Its ``repr`` is the table that the choice was made from. Pass it as ``plan=`` to `attention`
         to skip deciding again for arrays of the same shapes, dtypes and options.
 
+    Raises
+    ------
+    ValueError, TypeError
+        As in `attention`, except that no number is looked at.
+
     Examples
     --------
     >>> import numpy as np, subquad

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,11 +12,12 @@ from numpy.typing import NDArray
 from . import _subquad
 from ._arrays import Operand, result_dtype, take
 from ._finite import refuse_nonfinite
+from ._layout import expand, laid_out, open_view
 from ._options import check_scale, check_visibility
-from ._shapes import Shape, Shapes, expand, match_shapes, open_view
+from ._shapes import Shape, Shapes, match_shapes
 from ._threads import resolve_workers
 
-__all__ = ["Problem", "Stats", "added", "laid_out", "prepare"]
+__all__ = ["Problem", "Stats", "added", "prepare"]
 
 Stats = dict[str, int]
 
@@ -211,30 +211,6 @@ def _over_logits(operand: Operand, array: NDArray[Any], shapes: Shapes) -> NDArr
             f"`{operand.name}` must broadcast to (..., L, S) = {wanted}, got {operand.shape}"
         ) from None
     return array if shapes.lead else array[np.newaxis]
-
-
-def laid_out(
-    operand: Operand, compute: np.dtype[Any], *, any_strides: bool = False
-) -> NDArray[Any]:
-    """Return the numbers as the kernels read them, copied only where they cannot."""
-    array = operand.array
-    dtype = array.dtype
-    if dtype.kind != "f" and operand.dtype != "bfloat16":
-        return _converted(array, compute)
-    item, strides = dtype.itemsize, array.strides
-    readable = (
-        dtype.isnative
-        and array.flags.aligned
-        and math.gcd(item, *strides) == item
-        and (any_strides or strides[-1] == item or array.shape[-1] == 1)
-    )
-    return array if readable else _converted(array, dtype.newbyteorder("="))
-
-
-def _converted(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    # Axes of stride 0 repeat one slice: copy it once, and repeat the copy.
-    once = tuple(slice(0, 1) if not stride else slice(None) for stride in array.strides[:-1])
-    return expand(np.array(array[once], dtype, order="C"), array.shape)
 
 
 def _no_work() -> Stats:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["Shape", "Shapes", "expand", "match_shapes", "open_view"]
+__all__ = ["Shape", "Shapes", "match_shapes"]
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -110,16 +109,3 @@ def _broadcast(*shapes: Shape) -> Shape | None:
         return np.broadcast_shapes(*shapes)
     except ValueError:
         return None
-
-
-def expand(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
-    """Broadcast without copying; the result is for reading."""
-    return array if array.shape == shape else np.broadcast_to(array, shape)
-
-
-def open_view(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
-    """Broadcast without copying, writeable: what is added along an expanded axis accumulates."""
-    if array.shape == shape:
-        return array
-    strides = np.broadcast_to(array, shape).strides
-    return np.lib.stride_tricks.as_strided(array, shape, strides)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import Array, Operand, stored, wide
-from ._finite import first_nonfinite, refuse_nonfinite
+from ._finite import refuse_nonfinite, require_finite
 from ._gradient import wanted
 from ._info import Gradients, Info
 from ._merge import take_parts
@@ -230,9 +230,8 @@ def _logits(problem: Problem, *extra: Operand) -> Floats:
     """``scale * q.k + bias``, and -inf where a key is hidden."""
     operands = problem.operands
     if problem.check_finite:
-        inputs = (*operands.values(), *extra)
-        if any(first_nonfinite(operand) for operand in inputs):
-            refuse_nonfinite(inputs, problem.compute)
+        for operand in (*operands.values(), *extra):
+            require_finite(operand)
     with np.errstate(over="ignore", invalid="ignore"):
         logits = _numbers(operands["query"]) @ _transpose(_of_query_heads(problem, "key"))
         logits *= problem.scale

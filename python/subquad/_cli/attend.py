@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--window",
-        type=_count,
+        type=_at_least(0),
         metavar="W",
         help="only the last W of those, 0 for all; instead of what the file says",
     )
@@ -54,30 +55,35 @@ def add(commands: Any) -> None:
     parser.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the figures")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--workers", type=_threads, metavar="N", help="threads (default: the limit of the package)"
+        "--workers",
+        type=_at_least(1),
+        metavar="N",
+        help="threads (default: the limit of the package)",
     )
     parser.set_defaults(run=attend)
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
+        return value
 
-
-def _threads(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of threads")
-    return value
+    return whole
 
 
 def attend(arguments: argparse.Namespace) -> str:

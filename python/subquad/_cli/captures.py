@@ -21,6 +21,11 @@ class Head:
     causal: bool
     window: int | None
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keywords that go with the arrays."""
+        return {"is_causal": self.causal, "window": self.window, "scale": self.scale}
+
 
 @dataclass(frozen=True)
 class Capture:
@@ -59,6 +64,13 @@ class Capture:
     def heads(self) -> int:
         """Number of query heads, layers included."""
         return int(self.query.shape[0])
+
+    @property
+    def mask(self) -> str:
+        """Which keys a query sees, in words."""
+        if not self.causal:
+            return "full attention"
+        return "causal" if self.window is None else f"causal, window {self.window}"
 
     def head(self, index: int, dtype: DTypeLike | None = None) -> Head:
         """Head `index`: rotated in float64, then rounded to `dtype` (that of the capture)."""

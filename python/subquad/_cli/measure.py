@@ -107,10 +107,8 @@ def _measure(
         head.key,
         head.value,
         eps=eps,
-        is_causal=head.causal,
-        window=head.window,
-        scale=head.scale,
         workers=workers,
+        **head.options,
     )
     gradient = None
     try:

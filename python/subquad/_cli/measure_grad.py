@@ -69,10 +69,8 @@ class Gradients:
             head.key,
             head.value,
             eps=eps,
-            is_causal=head.causal,
-            window=head.window,
-            scale=head.scale,
             workers=workers,
+            **head.options,
         )
         found = call()
         seconds = best_seconds(call)

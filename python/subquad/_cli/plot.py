@@ -53,10 +53,7 @@ class Plot:
 
 
 def _title(capture: Capture) -> str:
-    mask = "causal" if capture.causal else "full attention"
-    if capture.window is not None:
-        mask += f", window {capture.window}"
-    return f"{capture.name}: {mask}, {capture.dtype} (subquad {subquad.__version__})"
+    return f"{capture.name}: {capture.mask}, {capture.dtype} (subquad {subquad.__version__})"
 
 
 def _named(reports: Sequence[HeadReport]) -> range:

@@ -52,13 +52,10 @@ def _finite(value: Any) -> Any:
 
 
 def _header(capture: Capture, settings: dict[str, Any]) -> str:
-    mask = "causal" if capture.causal else "full attention"
-    if capture.window is not None:
-        mask += f", window {capture.window}"
     kind = str(capture.dtype)
     if capture.stored != kind:
         kind = f"{capture.stored} widened to {kind}"
-    facts = [f"{capture.heads} heads" if capture.heads > 1 else "1 head", kind, mask]
+    facts = [f"{capture.heads} heads" if capture.heads > 1 else "1 head", kind, capture.mask]
     facts.append(f"scale {capture.scale:.6g}")
     if capture.theta is not None:
         facts.append(f"rotary positions of base {capture.theta:g}")

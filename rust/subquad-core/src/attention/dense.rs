@@ -85,12 +85,12 @@ impl<T: Float> Scratch<T> {
 
 /// Computes the rows of a job.
 ///
-/// `KR` keys make a score tile, `OR` rows a tile of `P V`.
+/// `KR` keys make a score tile, `OA` rows, then `OB` at a time, a tile of `P V`.
 ///
 /// # Safety
 /// The instruction set of `V` must be enabled, and no other task may write the job's rows.
 #[inline(always)]
-pub unsafe fn forward_body<V: Lanes, const KR: usize, const OR: usize>(
+pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB: usize>(
     job: &Job<'_, V::T>,
     scratch: &mut Scratch<V::T>,
     pulse: &Pulse<'_>,
@@ -157,7 +157,7 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OR: usize>(
                     }
                     block.stage = stage;
                 }
-                report.add(&strip_step::<V, KR, OR>(&strip, &block, &job.visible));
+                report.add(&strip_step::<V, KR, OA, OB>(&strip, &block, &job.visible));
             }
         }
         report.suspicious |= finish::<V>(job, scratch, ev);
@@ -167,7 +167,7 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OR: usize>(
 
 /// One strip against one block of keys.
 #[inline(always)]
-unsafe fn strip_step<V: Lanes, const KR: usize, const OR: usize>(
+unsafe fn strip_step<V: Lanes, const KR: usize, const OA: usize, const OB: usize>(
     strip: &Strip<V::T>,
     block: &Block<V::T>,
     visible: &Visible,
@@ -184,9 +184,9 @@ unsafe fn strip_step<V: Lanes, const KR: usize, const OR: usize>(
             let sums = strip.sums.add(first * V::N * w);
             if first + PANEL <= block.ev / V::N {
                 let values = values.add(from * PANEL * V::N);
-                output::<V, OR, PANEL>(p, values, depth, sums);
+                output::<V, OA, OB, PANEL>(p, values, depth, sums);
             } else {
-                output::<V, OR, 1>(p, values.add(from * V::N), depth, sums);
+                output::<V, OA, OB, 1>(p, values.add(from * V::N), depth, sums);
             }
         }
     }
@@ -198,7 +198,7 @@ unsafe fn strip_step<V: Lanes, const KR: usize, const OR: usize>(
 
 /// `sums += P V` for all rows of a strip and one column panel of `C` vectors.
 #[inline(always)]
-unsafe fn output<V: Lanes, const OR: usize, const C: usize>(
+unsafe fn output<V: Lanes, const OA: usize, const OB: usize, const C: usize>(
     p: *const V::T,
     values: *const V::T,
     keys: usize,
@@ -207,8 +207,11 @@ unsafe fn output<V: Lanes, const OR: usize, const C: usize>(
     let w = STRIP_VECTORS * V::N;
     // SAFETY: the caller's buffers hold whole strips and panels.
     unsafe {
-        for row in (0..w).step_by(OR) {
-            let mut acc = zero::<V, OR, C>();
+        let mut acc = zero::<V, OA, C>();
+        accumulate(&mut acc, (p, 1, w), (values, C * V::N), keys);
+        add_to(sums, C * V::N, &acc);
+        for row in (OA..w).step_by(OB) {
+            let mut acc = zero::<V, OB, C>();
             accumulate(&mut acc, (p.add(row), 1, w), (values, C * V::N), keys);
             add_to(sums.add(row * C * V::N), C * V::N, &acc);
         }
@@ -245,7 +248,7 @@ multiversion! {
     pub unsafe fn forward_f32<'a>(
         job: &Job<'a, f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>,
     ) -> Report = forward_body {
-        v4: [avx512::F32x16, 12, 8], v3: [avx2::F32x8, 6, 4], portable: [portable::F32x4, 4, 4],
+        v4: [avx512::F32x16, 12, 8, 8], v3: [avx2::F32x8, 6, 6, 5], portable: [portable::F32x4, 4, 4, 4],
     }
 }
 
@@ -254,6 +257,6 @@ multiversion! {
     pub unsafe fn forward_f64<'a>(
         job: &Job<'a, f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>,
     ) -> Report = forward_body {
-        v4: [avx512::F64x8, 12, 8], v3: [avx2::F64x4, 6, 4], portable: [portable::F64x2, 4, 4],
+        v4: [avx512::F64x8, 12, 8, 8], v3: [avx2::F64x4, 6, 4, 4], portable: [portable::F64x2, 4, 4, 4],
     }
 }

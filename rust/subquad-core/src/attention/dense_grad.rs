@@ -132,12 +132,12 @@ impl<T: Float> Scratch<T> {
 
 /// Adds the gradients of a job.
 ///
-/// `KR` keys make a tile of scores, `OR` rows a tile of `dS K`.
+/// `KR` keys make a tile of scores, `OA` rows, then `OB` at a time, a tile of `dS K`.
 ///
 /// # Safety
 /// The instruction set of `V` must be enabled, and no other task may touch the job's gradients.
 #[inline(always)]
-pub unsafe fn backward_body<V: Lanes, const KR: usize, const OR: usize>(
+pub unsafe fn backward_body<V: Lanes, const KR: usize, const OA: usize, const OB: usize>(
     job: &Job<'_, V::T>,
     scratch: &mut Scratch<V::T>,
     pulse: &Pulse<'_>,
@@ -175,7 +175,7 @@ pub unsafe fn backward_body<V: Lanes, const KR: usize, const OR: usize>(
                 let rows = job.rows.start + first..job.rows.end.min(job.rows.start + first + ROWS);
                 let keys = keys.clone();
                 let pair = Pair { job, keys, rows, first, capacity: block, e, ev, pe, pev };
-                report.add(&pair_step::<V, KR, OR>(&pair, scratch, padded));
+                report.add(&pair_step::<V, KR, OA, OB>(&pair, scratch, padded));
             }
             report.suspicious |= add_keys::<V>(job, scratch, &keys, block);
         }
@@ -296,7 +296,7 @@ multiversion! {
     pub unsafe fn backward_f32<'a>(
         job: &Job<'a, f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>,
     ) -> Report = backward_body {
-        v4: [avx512::F32x16, 12, 8], v3: [avx2::F32x8, 6, 4], portable: [portable::F32x4, 4, 4],
+        v4: [avx512::F32x16, 12, 8, 8], v3: [avx2::F32x8, 6, 6, 5], portable: [portable::F32x4, 4, 4, 4],
     }
 }
 
@@ -305,6 +305,6 @@ multiversion! {
     pub unsafe fn backward_f64<'a>(
         job: &Job<'a, f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>,
     ) -> Report = backward_body {
-        v4: [avx512::F64x8, 12, 8], v3: [avx2::F64x4, 6, 4], portable: [portable::F64x2, 4, 4],
+        v4: [avx512::F64x8, 12, 8, 8], v3: [avx2::F64x4, 6, 4, 4], portable: [portable::F64x2, 4, 4, 4],
     }
 }

@@ -32,7 +32,7 @@ pub struct Pair<'a, T> {
 /// # Safety
 /// The instruction set of `V` must be enabled, and the scratch made for the job.
 #[inline(always)]
-pub unsafe fn pair_step<V: Lanes, const KR: usize, const OR: usize>(
+pub unsafe fn pair_step<V: Lanes, const KR: usize, const OA: usize, const OB: usize>(
     pair: &Pair<'_, V::T>,
     scratch: &mut Scratch<V::T>,
     padded: usize,
@@ -55,7 +55,7 @@ pub unsafe fn pair_step<V: Lanes, const KR: usize, const OR: usize>(
             report.flops += 2 * (padded * (pair.e + pair.ev)) as u64;
             if wanted.query.is_some() {
                 report.flops += 2 * (exact * pair.pe) as u64;
-                add_to_queries::<V, OR>(pair, scratch, s, span);
+                add_to_queries::<V, OA, OB>(pair, scratch, s, span);
             }
             let key_side = [(wanted.value.is_some(), pair.pev), (wanted.key.is_some(), pair.pe)];
             for (_, width) in key_side.into_iter().filter(|(wanted, _)| *wanted) {
@@ -155,7 +155,7 @@ unsafe fn strip_scores<V: Lanes, const KR: usize>(
 
 /// `dQ += dS K` for strip `s` and its keys `span` of the block.
 #[inline(always)]
-unsafe fn add_to_queries<V: Lanes, const OR: usize>(
+unsafe fn add_to_queries<V: Lanes, const OA: usize, const OB: usize>(
     pair: &Pair<'_, V::T>,
     scratch: &mut Scratch<V::T>,
     s: usize,
@@ -170,9 +170,9 @@ unsafe fn add_to_queries<V: Lanes, const OR: usize>(
             let keys = scratch.key_panels.ptr().add(first * V::N * pair.capacity);
             let sums = sums.add(first * V::N * ROWS);
             if first + PANEL <= vectors {
-                query_side::<V, OR, PANEL>(grad, (keys, span), sums, s * w);
+                query_side::<V, OA, OB, PANEL>(grad, (keys, span), sums, s * w);
             } else {
-                query_side::<V, OR, 1>(grad, (keys, span), sums, s * w);
+                query_side::<V, OA, OB, 1>(grad, (keys, span), sums, s * w);
             }
         }
     }
@@ -180,7 +180,7 @@ unsafe fn add_to_queries<V: Lanes, const OR: usize>(
 
 /// `dQ += dS K` for one strip and one column panel of `C` vectors.
 #[inline(always)]
-unsafe fn query_side<V: Lanes, const OR: usize, const C: usize>(
+unsafe fn query_side<V: Lanes, const OA: usize, const OB: usize, const C: usize>(
     grad: *const V::T,
     (keys, span): (*const V::T, &Range<usize>),
     sums: *mut V::T,
@@ -189,11 +189,15 @@ unsafe fn query_side<V: Lanes, const OR: usize, const C: usize>(
     let w = STRIP_VECTORS * V::N;
     // SAFETY: the caller's buffers hold whole strips and panels.
     unsafe {
-        for r in (0..w).step_by(OR) {
-            let mut acc = zero::<V, OR, C>();
-            let keys = keys.add(span.start * C * V::N);
+        let keys = keys.add(span.start * C * V::N);
+        let sums = sums.add(row * C * V::N);
+        let mut acc = zero::<V, OA, C>();
+        accumulate(&mut acc, (grad, 1, w), (keys, C * V::N), span.len());
+        add_to(sums, C * V::N, &acc);
+        for r in (OA..w).step_by(OB) {
+            let mut acc = zero::<V, OB, C>();
             accumulate(&mut acc, (grad.add(r), 1, w), (keys, C * V::N), span.len());
-            add_to(sums.add((row + r) * C * V::N), C * V::N, &acc);
+            add_to(sums.add(r * C * V::N), C * V::N, &acc);
         }
     }
 }
