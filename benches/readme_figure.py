@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import subquad
-import subquad._config
 import torch
 from suite._alternate import seconds
 from suite.bench_attention import normal, one_thread, sdpa, tensors
+
+import subquad
+import subquad._config
 
 LENGTHS = [256, 512, 1024, 2048, 4096, 8192, 16_384]
 WIDTH = 64
@@ -75,7 +76,9 @@ def main(path: str) -> None:
         for causal, style in ((False, "-"), (True, "--")):
             for name, values in shares(which, causal, peak).items():
                 label = f"{name}, causal" if causal else name
-                axis.plot(LENGTHS, values, style, marker="o", ms=3, color=COLOURS[name], label=label)
+                axis.plot(
+                    LENGTHS, values, style, marker="o", ms=3, color=COLOURS[name], label=label
+                )
         axis.set_xscale("log", base=2)
         axis.set_xticks(LENGTHS, [str(n) if n < 1024 else f"{n // 1024}k" for n in LENGTHS])
         axis.set_ylim(0, 1)
@@ -85,7 +88,9 @@ def main(path: str) -> None:
     axes[0].set_ylabel("share of the multiply-add peak")
     axes[1].legend(frameon=False, ncols=2, loc="lower right")
     kind = subquad._config.machine_class()
-    figure.suptitle(f"Exact attention on one thread (machine class {kind}, torch {torch.__version__.split('+')[0]})")
+    figure.suptitle(
+        f"Exact attention on one thread (machine class {kind}, torch {torch.__version__.split('+')[0]})"
+    )
     figure.savefig(path, metadata={"Date": None})
 
 

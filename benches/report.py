@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import sys
 
-import subquad._config
 from suite import bench_attention
+
+import subquad._config
 
 
 def rows(benchmark: type) -> None:
@@ -37,9 +38,9 @@ def main(names: list[str]) -> None:
     """Print the table of the named classes, or of all."""
     print(f"class {subquad._config.machine_class()}, {subquad._config.measure()}")
     for name, benchmark in vars(bench_attention).items():
-        if isinstance(benchmark, type) and benchmark.__module__ == bench_attention.__name__:
-            if not names or name in names:
-                rows(benchmark)
+        ours = getattr(benchmark, "__module__", None) == bench_attention.__name__
+        if isinstance(benchmark, type) and ours and (not names or name in names):
+            rows(benchmark)
 
 
 if __name__ == "__main__":

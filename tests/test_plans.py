@@ -11,7 +11,6 @@ from hypothesis import given
 from strategies import Case, cases
 
 import subquad
-from subquad import _subquad
 
 X = np.random.default_rng(0).standard_normal((2, 9, 4))
 
@@ -39,12 +38,19 @@ def test_figures_of_a_known_workload() -> None:
     assert plan.candidates[0].flops == 2 * 600 * 16
 
 
-def test_few_queries_per_head_are_decoded() -> None:
-    def kernel(queries: int) -> str:
-        return subquad.plan(np.zeros((3, queries, 8)), np.zeros((5, 8)), np.zeros((5, 8))).kernel
-
-    few = _subquad.few_rows
-    assert [kernel(n) for n in (1, few, few + 1)] == ["decode", "decode", "tiled"]
+@pytest.mark.parametrize(
+    ("queries", "keys", "kernel"),
+    [
+        (1, 8, "decode"),
+        (1, 7, "tiled"),
+        (32, 256, "decode"),
+        (32, 255, "tiled"),
+        (33, 9999, "tiled"),
+    ],
+)
+def test_few_queries_on_many_keys_are_decoded(queries: int, keys: int, kernel: str) -> None:
+    key = np.zeros((keys, 8))
+    assert subquad.plan(np.zeros((3, queries, 8)), key, key).kernel == kernel
 
 
 def test_a_plan_can_be_reused_on_other_numbers() -> None:
@@ -94,7 +100,7 @@ def test_the_same_plan_for_the_same_alignment() -> None:
 def test_the_table_names_what_it_decided_from() -> None:
     plan = subquad.plan(X, X, X, eps=1e-2, is_causal=True, window=4, bias=np.zeros((9, 9)))
     text = repr(plan)
-    for part in ("exact (decode)", "0.01 of the spread", "bias (9, 9)", "the last 4", "candidate"):
+    for part in ("exact (tiled)", "0.01 of the spread", "bias (9, 9)", "the last 4", "candidate"):
         assert part in text
     assert len({line.index("exact") for line in text.splitlines()[-1:]}) == 1
     html = plan._repr_html_()

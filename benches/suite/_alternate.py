@@ -27,14 +27,14 @@ def ratio(ours: Call, peer: Call, pairs: int) -> float:
 
 
 def best(call: Call, rounds: int) -> float:
-    """The shortest of several calls: what the machine does when nobody disturbs it."""
+    """Time the shortest of several calls: what the machine does when nobody disturbs it."""
     call()
     return min(seconds(call) for _ in range(rounds))
 
 
 @functools.cache
 def limits() -> dict[str, float]:
-    """What this machine can do, as ``python -m subquad info --measure`` says it."""
+    """Measure what this machine can do, as ``python -m subquad info --measure`` does."""
     return subquad._config.measure()
 
 

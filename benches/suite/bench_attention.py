@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 import subquad
 
 from ._alternate import best, over_limit, ratio, seconds
@@ -23,13 +24,13 @@ Arrays = tuple[np.ndarray, ...]
 
 
 def normal(*shapes: tuple[int, ...], dtype: str = "float32") -> Arrays:
-    """Standard normal arrays."""
+    """Draw standard normal arrays."""
     rng = np.random.default_rng(0)
     return tuple(rng.standard_normal(shape, dtype=np.float32).astype(dtype) for shape in shapes)
 
 
 def tensors(arrays: Arrays, requires_grad: bool = False) -> tuple[Any, ...]:
-    """The same memory as torch sees it, with a batch axis: torch is slower without one."""
+    """Show torch the same memory, with a batch axis: torch is slower without one."""
     if torch is None:
         raise NotImplementedError("torch is not installed")
     views = (torch.from_numpy(x)[(None,) * (4 - x.ndim)] for x in arrays)

@@ -48,7 +48,7 @@ class Plan:
     method : str
         "exact" is the only method so far.
     kernel : str
-        "decode" for few queries per head, which is bound by reading the keys, else "tiled".
+        "decode" for few queries on many keys, where reading those is what takes time, else "tiled".
     reason : str
         Why this method.
     eps : float or None

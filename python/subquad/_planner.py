@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from . import _subquad
 from ._arrays import Array, Operand
 from ._options import (
     CERTIFICATES,
@@ -162,7 +161,7 @@ def decide(problem: Problem, pairs: int, eps: float | None) -> Plan:
         bytes=_bytes_of(problem.operands, workload.out, problem.compute.itemsize),
         meets_eps="not asked" if eps is None else "yes, up to rounding",
     )
-    kernel = "decode" if shapes.queries <= _subquad.few_rows else "tiled"
+    kernel = problem.kernel()
     return Plan("exact", kernel, reason, eps, pairs, (exact,), workload)
 
 

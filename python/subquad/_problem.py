@@ -49,6 +49,10 @@ class Problem:
     extra: Sequence[Operand] = field(default=())
     """Further inputs of a gradient, for the search after what is not finite."""
 
+    def kernel(self) -> str:
+        """Return the name of the kernel for these shapes."""
+        return _subquad.attention_kernel(self.shapes.queries, self.shapes.keys)
+
     def forward(
         self, out: NDArray[Any] | None = None, *, want_lse: bool = False
     ) -> tuple[NDArray[Any], NDArray[Any] | None, Stats]:

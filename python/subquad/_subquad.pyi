@@ -8,9 +8,9 @@ __all__ = [
     "attention_backward",
     "attention_bounds",
     "attention_forward",
+    "attention_kernel",
     "best_isa",
     "cores",
-    "few_rows",
     "get_num_threads",
     "isa",
     "measure_limits",
@@ -23,13 +23,13 @@ __version__: str
 isa: str
 best_isa: str
 profile: str
-few_rows: int
 
 def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...
 def cores() -> int: ...
 def set_task_order(order: str) -> None: ...
 def measure_limits(seconds: float) -> dict[str, float]: ...
+def attention_kernel(queries: int, keys: int) -> str: ...
 def attention_forward(
     query: NDArray[Any],
     key: NDArray[Any],

@@ -4,10 +4,9 @@
 //! placed by task; so a result is bit-identical whatever the number of threads and whatever the
 //! order in which they come to the tasks.
 
-use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crate::{Error, Result};
 
@@ -15,14 +14,41 @@ mod pool;
 
 pub use pool::cores;
 
-/// How long a call runs before it asks whether to stop.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// Milliseconds between two questions whether to stop.
+const PATIENCE: u64 = 50;
 
 /// How one call may run: on how many threads, and whether somebody wants it to stop.
 #[derive(Clone, Copy)]
 pub struct Par<'a> {
     threads: usize,
-    stop: Option<&'a (dyn Fn() -> bool + Sync)>,
+    stop: Option<&'a Stop<'a>>,
+}
+
+/// Somebody who may want a call to stop. It is asked now and then, counted over the whole call: a call
+/// may consist of many short runs.
+pub struct Stop<'a> {
+    wanted: &'a (dyn Fn() -> bool + Sync),
+    /// When the call began, and milliseconds from then to the last question.
+    began: Instant,
+    asked: AtomicU64,
+}
+
+impl<'a> Stop<'a> {
+    /// `wanted` is asked about twenty times a second, on the calling thread.
+    pub fn new(wanted: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        Self { wanted, began: Instant::now(), asked: AtomicU64::new(0) }
+    }
+
+    /// Is it wanted? No, if that was asked a moment ago.
+    fn is_wanted(&self) -> bool {
+        let now = self.began.elapsed().as_millis() as u64;
+        if now - self.asked.load(Ordering::Relaxed) < PATIENCE {
+            return false;
+        }
+        let answer = (self.wanted)();
+        self.asked.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        answer
+    }
 }
 
 /// Limit set by the user; `0` means one thread per core.
@@ -86,20 +112,14 @@ impl TaskOrder {
 pub struct Pulse<'a> {
     stopped: &'a AtomicBool,
     /// Only the calling thread asks; the others read the answer.
-    stop: Option<&'a (dyn Fn() -> bool + Sync)>,
-    asked: Cell<Instant>,
+    stop: Option<&'a Stop<'a>>,
 }
 
 impl Pulse<'_> {
     /// Has the caller asked to stop? What a task has computed is then thrown away.
     pub fn stopped(&self) -> bool {
-        if let Some(stop) = self.stop
-            && self.asked.get().elapsed() > PATIENCE
-        {
-            if stop() {
-                self.stopped.store(true, Ordering::Relaxed);
-            }
-            self.asked.set(Instant::now());
+        if self.stop.is_some_and(Stop::is_wanted) {
+            self.stopped.store(true, Ordering::Relaxed);
         }
         self.stopped.load(Ordering::Relaxed)
     }
@@ -121,10 +141,18 @@ impl<'a> Par<'a> {
         Self { threads: n, stop: None }
     }
 
-    /// Ask `stop` about twenty times a second, on the calling thread, whether to give up.
+    /// Ask whether to give up.
     #[must_use]
-    pub fn stop_if(self, stop: &'a (dyn Fn() -> bool + Sync)) -> Self {
+    pub fn stop_if(self, stop: &'a Stop<'a>) -> Self {
         Self { stop: Some(stop), ..self }
+    }
+
+    /// On the calling thread if so little is to be done that waking another costs more: some 50 us of
+    /// work, given its floating-point operations.
+    #[must_use]
+    pub fn for_work(self, flops: u64) -> Self {
+        const WORTH_A_THREAD: u64 = 4_000_000;
+        Self { threads: if flops < WORTH_A_THREAD { 1 } else { self.threads }, ..self }
     }
 
     /// Calls `work(i)` once for every `i < tasks`, in any order.
@@ -139,7 +167,7 @@ impl<'a> Par<'a> {
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
         let order = TaskOrder::current();
         let take_turns = |stop| {
-            let pulse = Pulse { stopped: &stopped, stop, asked: Cell::new(Instant::now()) };
+            let pulse = Pulse { stopped: &stopped, stop };
             while !pulse.stopped() {
                 match next.fetch_add(1, Ordering::Relaxed) {
                     i if i < tasks => work(order.task(i, tasks), &pulse),
@@ -178,6 +206,8 @@ impl<'a> Par<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -210,12 +240,23 @@ mod tests {
     #[test]
     fn a_caller_who_wants_to_stop_gets_an_error() {
         let slow = |_, _: &Pulse| std::thread::sleep(Duration::from_millis(30));
-        assert_eq!(Par::threads(2).stop_if(&|| true).run(1000, slow), Err(Error::Stopped));
+        let stop = Stop::new(&|| true);
+        assert_eq!(Par::threads(2).stop_if(&stop).run(1000, slow), Err(Error::Stopped));
     }
 
     #[test]
     fn a_long_task_learns_that_it_should_stop() {
         let patient = |_, pulse: &Pulse| while !pulse.stopped() {};
-        assert_eq!(Par::threads(2).stop_if(&|| true).run(2, patient), Err(Error::Stopped));
+        let stop = Stop::new(&|| true);
+        assert_eq!(Par::threads(2).stop_if(&stop).run(2, patient), Err(Error::Stopped));
+    }
+
+    #[test]
+    fn many_short_runs_are_stopped_like_a_long_one() {
+        let stop = Stop::new(&|| true);
+        let par = Par::seq().stop_if(&stop);
+        let short = |_, _: &Pulse| std::thread::sleep(Duration::from_millis(10));
+        let stopped = (0..1000).find(|_| par.run(1, short).is_err());
+        assert!(stopped.is_some_and(|runs| runs < 999));
     }
 }

@@ -242,6 +242,12 @@ fn gradients<'a, T: Compute>(
     Ok((0..heads).map(of).collect())
 }
 
+/// Name of the kernel for so many queries and keys: "tiled" or "decode".
+#[pyfunction]
+pub fn attention_kernel(queries: usize, keys: usize) -> &'static str {
+    attention::Kernel::of(queries, keys).name()
+}
+
 /// Bounds on the rounding error of every row, shape `(*lead, L)`, and the spread of the values of every
 /// head, shape `(*lead,)`.
 #[pyfunction]

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use subquad_core::par::Stop;
 use subquad_core::{Error, Par};
 
 /// Maps an error of the core to the Python exception the docs promise.
@@ -28,6 +29,7 @@ pub fn detached<T: Send>(
         Ok(()) => false,
         Err(err) => raised.set(err).is_ok(),
     };
+    let stop = Stop::new(&stop);
     let result = py.detach(|| work(Par::threads(workers).stop_if(&stop)));
     match raised.into_inner() {
         Some(err) => Err(err),

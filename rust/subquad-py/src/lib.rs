@@ -12,7 +12,9 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _subquad {
     #[pymodule_export]
-    use crate::attention::{attention_backward, attention_bounds, attention_forward};
+    use crate::attention::{
+        attention_backward, attention_bounds, attention_forward, attention_kernel,
+    };
     #[pymodule_export]
     use crate::limits::measure_limits;
     #[pymodule_export]
@@ -25,7 +27,6 @@ mod _subquad {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("isa", Isa::checked().map_err(|err| crate::detach::to_py(&err))?.name())?;
-        module.add("few_rows", subquad_core::attention::FEW_ROWS)?;
         module.add("best_isa", Isa::best().name())?;
         module.add("profile", if cfg!(debug_assertions) { "debug" } else { "release" })
     }

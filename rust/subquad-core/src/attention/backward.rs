@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::dense_grad::{self, HeadGradients, Job, KEY_UNIT, RowState};
 use super::scratch::Pool;
-use super::{Compute, Output, Problem, Stats, forward};
+use super::{Compute, Output, Plan, Problem, Stats, forward};
 use crate::mat::{MatCell, Rows, with_rows};
 use crate::par::Par;
 use crate::simd::{Element, Isa};
@@ -56,6 +56,7 @@ pub fn backward<T: Compute>(
 ) -> Result<Stats> {
     check(problem, upstream, gradients)?;
     let isa = Isa::detect();
+    let par = par.for_work(Plan::new::<T>(problem, isa).flops * 5 / 2);
     let mut stats = Stats::default();
     let states = row_states::<T>(problem, upstream, par)?;
     let rows = problem.heads.first().map_or(0, |head| head.query.rows());

@@ -23,11 +23,13 @@
 //!
 //! `R` is the spread of the values, `max_j |v_j - mean(v)|`.
 
+use half::slice::HalfFloatSliceExt;
+
 use super::dense::KEYS;
 use super::strip::LAG;
 use super::{Compute, Head, Problem, decode};
 use crate::Result;
-use crate::mat::{MatRef, Rows, with_rows};
+use crate::mat::Rows;
 use crate::par::Par;
 use crate::simd::Element;
 
@@ -69,11 +71,12 @@ pub fn bounds<T: Compute>(problem: &Problem<'_>, par: Par<'_>) -> Result<Vec<Bou
     par.map(heads.len(), |h, _| {
         let side = keys[leaders[h]].as_ref().expect("a leader leads itself");
         let origin = vec![0.0; heads[h].query.cols()];
-        let row = |i| {
-            let norm = distance(&heads[h].query, i, &origin);
+        let mut wide = vec![0.0; heads[h].query.cols()];
+        let mut row = |i| {
+            let norm = distance(&heads[h].query, i, &origin, &mut wide);
             bound::<T>(&heads[h], problem.scale.abs() * norm, side, i)
         };
-        Bounds { rows: (0..heads[h].query.rows()).map(row).collect(), spread: side.spread }
+        Bounds { rows: (0..heads[h].query.rows()).map(&mut row).collect(), spread: side.spread }
     })
 }
 
@@ -87,7 +90,8 @@ struct KeySide {
 impl KeySide {
     fn of(head: &Head<'_>) -> Self {
         let largest = |rows: &Rows<'_>, centre: &[f64]| {
-            (0..rows.rows()).map(|i| distance(rows, i, centre)).fold(0.0, f64::max)
+            let mut wide = vec![0.0; rows.cols()];
+            (0..rows.rows()).map(|i| distance(rows, i, centre, &mut wide)).fold(0.0, f64::max)
         };
         let (e, ev) = (head.key.cols(), head.value.cols());
         Self {
@@ -98,26 +102,53 @@ impl KeySide {
     }
 }
 
-fn mean(rows: &Rows<'_>) -> Vec<f64> {
-    fn sums<E: Element>(view: &MatRef<'_, E>) -> Vec<f64> {
-        let mut sums = vec![0.0; view.cols()];
-        for i in 0..view.rows() {
-            for (sum, x) in sums.iter_mut().zip(view.row(i)) {
-                *sum += x.to_f64();
+/// Evaluates `$body` with `$row` bound to row `$i`, in `$wide` if it has 16-bit entries: they are
+/// widened fast only a slice at a time.
+macro_rules! with_row {
+    ($rows:expr, $i:expr, $wide:expr, $row:ident => $body:expr) => {
+        match $rows {
+            Rows::F32(view) => {
+                let $row = view.row($i);
+                $body
+            }
+            Rows::F64(view) => {
+                let $row = view.row($i);
+                $body
+            }
+            Rows::F16(view) => {
+                view.row($i).convert_to_f32_slice(&mut $wide[..]);
+                let $row = &$wide[..];
+                $body
+            }
+            Rows::Bf16(view) => {
+                view.row($i).convert_to_f32_slice(&mut $wide[..]);
+                let $row = &$wide[..];
+                $body
             }
         }
-        sums
+    };
+}
+
+fn mean(rows: &Rows<'_>) -> Vec<f64> {
+    fn add<E: Element>(sums: &mut [f64], row: &[E]) {
+        for (sum, x) in sums.iter_mut().zip(row) {
+            *sum += x.to_f64();
+        }
     }
-    let mut mean = with_rows!(rows, view => sums(view));
+    let mut mean = vec![0.0; rows.cols()];
+    let mut wide = vec![0.0; rows.cols()];
+    for i in 0..rows.rows() {
+        with_row!(rows, i, wide, row => add(&mut mean, row));
+    }
     for x in &mut mean {
         *x /= rows.rows().max(1) as f64;
     }
     mean
 }
 
-/// Distance of row `i` from a point.
-fn distance(rows: &Rows<'_>, i: usize, centre: &[f64]) -> f64 {
-    with_rows!(rows, view => row_distance(view.row(i), centre))
+/// Distance of row `i` from a point. `wide` is scratch for a row.
+fn distance(rows: &Rows<'_>, i: usize, centre: &[f64], wide: &mut [f32]) -> f64 {
+    with_row!(rows, i, wide, row => row_distance(row, centre))
 }
 
 fn row_distance<E: Element>(row: &[E], centre: &[f64]) -> f64 {

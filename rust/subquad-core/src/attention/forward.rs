@@ -34,6 +34,7 @@ pub fn forward<T: Compute>(
     check_outputs(problem, outputs)?;
     let isa = Isa::detect();
     let plan = Plan::new::<T>(problem, isa);
+    let par = par.for_work(plan.flops);
     match plan.kernel {
         Kernel::Tiled => tiled(problem, outputs, &plan, isa, par),
         Kernel::Decode => few_queries(problem, outputs, isa, par),

@@ -42,7 +42,7 @@ pub use certificate::{Bounds, bounds};
 pub use dense_grad::HeadGradients;
 pub use forward::forward;
 pub use kernels::Compute;
-pub use plan::{FEW_ROWS, Kernel, Plan};
+pub use plan::{Kernel, Plan};
 pub use visible::Visible;
 
 use crate::mat::{MatCell, MatRef, Rows};

@@ -15,7 +15,9 @@ const TASKS: usize = 8;
 const MIN_ROWS: usize = 128;
 
 /// Queries of one head up to which reading keys and values dominates.
-pub const FEW_ROWS: usize = 32;
+const FEW_ROWS: usize = 32;
+/// Keys per query from which they do.
+const MANY_KEYS: usize = 8;
 
 /// How the products are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,12 @@ pub enum Kernel {
 }
 
 impl Kernel {
+    /// The kernel for so many queries and keys.
+    pub fn of(queries: usize, keys: usize) -> Self {
+        let is_read_bound = queries <= FEW_ROWS && keys >= MANY_KEYS * queries;
+        if is_read_bound { Self::Decode } else { Self::Tiled }
+    }
+
     /// Name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -43,6 +51,8 @@ pub struct Plan {
     pub kernel: Kernel,
     /// Rows of a task.
     pub rows_per_task: usize,
+    /// Floating-point operations of the pairs that see each other by position.
+    pub flops: u64,
     heads: usize,
     rows: usize,
 }
@@ -59,8 +69,10 @@ impl Plan {
         let shared = rows.div_ceil(TASKS.div_ceil(heads.max(1)));
         let rows_per_task = fits.min(MAX_ROWS).min(shared.max(MIN_ROWS)).max(strip);
         let rows_per_task = rows_per_task.next_multiple_of(strip).min(rows.max(1));
-        let kernel = if rows <= FEW_ROWS { Kernel::Decode } else { Kernel::Tiled };
-        Self { kernel, rows_per_task, heads, rows }
+        let keys = head.map_or(0, |head| head.key.rows());
+        let pairs = problem.visible.pairs(rows, keys) * heads as u64;
+        let flops = 2 * pairs * width as u64;
+        Self { kernel: Kernel::of(rows, keys), rows_per_task, flops, heads, rows }
     }
 
     /// Heads with rows of them. The last rows of a head come first: when causal they see most keys,
