@@ -207,7 +207,9 @@ struct Wave<'a, T> {
 impl<T: Compute> Wave<'_, T> {
     fn run(&self, isa: Isa, pool: &Pool<dense_grad::Scratch<T>>, par: Par<'_>) -> Result<Stats> {
         let first = &self.problem.heads[self.heads[0]];
-        let (keys, e) = (first.key.rows(), first.query.cols());
+        let (e, most_rows) = (first.query.cols(), first.query.rows().min(WAVE_ROWS));
+        let seen = self.problem.visible.union(self.rows.clone(), first.key.rows());
+        let keys = seen.len();
         if keys == 0 {
             return Ok(Stats::default());
         }
@@ -240,12 +242,12 @@ impl<T: Compute> Wave<'_, T> {
                 visible: self.problem.visible,
                 scale: T::from_f64(self.problem.scale),
                 rows: self.rows.clone(),
-                keys: p * part..keys.min((p + 1) * part),
+                keys: seen.start + p * part..seen.end.min(seen.start + (p + 1) * part),
                 states: &self.states[h],
                 gradients,
                 first_query_row: if apart { 0 } else { self.rows.start },
             };
-            let make = || dense_grad::Scratch::new(&job, T::lanes(isa));
+            let make = || dense_grad::Scratch::new(first, most_rows, T::lanes(isa));
             // SAFETY: the heads of a wave share no gradient, the parts of a head no keys, and each
             // has its own `dQ`.
             pool.with(make, |scratch| unsafe { T::backward(isa, &job, scratch, pulse) })

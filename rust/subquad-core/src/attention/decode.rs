@@ -78,8 +78,9 @@ impl<T: Float> Partials<T> {
     }
 }
 
-/// Workspace of a task.
+/// Workspace of tasks of up to so many queries.
 pub struct Scratch<T> {
+    most_queries: usize,
     /// Scaled queries `[query][E]` and scores `[query][BLOCK]`.
     queries: Buffer<T>,
     scores: Buffer<T>,
@@ -94,6 +95,7 @@ impl<T: Float> Scratch<T> {
         let e = pack::padded(head.query.cols(), lanes);
         let ev = pack::padded(head.value.cols(), lanes);
         Self {
+            most_queries: queries,
             queries: Buffer::new(queries * e),
             scores: Buffer::new(queries * BLOCK),
             dots: Buffer::new(lanes * lanes),
@@ -115,13 +117,15 @@ pub unsafe fn chunk_body<V: Lanes>(
     let head = &job.group.head;
     let (e, ev) = (pack::padded(head.query.cols(), V::N), pack::padded(head.value.cols(), V::N));
     let (zero, queries) = (V::T::ZERO, job.group.rows.len());
+    assert!(queries <= scratch.most_queries);
     let mut partials = Partials::new(queries, ev);
     let mut report = Report::default();
     let ranges = job.ranges();
     let Some(range) = union(&ranges) else { return (partials, report) };
     report.bytes_read = head.key.bytes(range.len()) + head.value.bytes(range.len());
     report.flops = 2 * (queries * range.len() * (e + ev)) as u64;
-    // SAFETY: the scratch was made for this group; keys and rows exist.
+    // SAFETY: the scratch was made for heads like this one and has room for the queries; keys and rows
+    // exist.
     unsafe {
         let mut bad = V::splat(zero);
         for (q, &(h, i)) in job.group.rows.iter().enumerate() {

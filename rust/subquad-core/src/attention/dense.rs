@@ -49,8 +49,9 @@ impl Report {
     }
 }
 
-/// Workspace of a task.
+/// Workspace of tasks of up to so many rows.
 pub struct Scratch<T> {
+    most_rows: usize,
     /// Strips of queries `[strip][E][w]`, packed keys `[tile][E][KR]`, values `[panel][key][panel]`.
     queries: Buffer<T>,
     keys: Buffer<T>,
@@ -72,6 +73,7 @@ impl<T: Float> Scratch<T> {
         let keys = KEYS + 2 * lanes.max(16);
         let staged = head.mask.is_some() || head.bias.is_some();
         Self {
+            most_rows: rows,
             queries: Buffer::new(rows * e),
             keys: Buffer::new(keys * e),
             values: Buffer::new(KEYS * ev),
@@ -99,9 +101,10 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
     let (e, ev) = (head.query.cols(), pack::padded(head.value.cols(), V::N));
     let w = STRIP_VECTORS * V::N;
     let seen = job.visible.union(rows.clone(), head.key.rows());
+    assert!(rows.len() <= scratch.most_rows);
     let mut report = Report::default();
     let one = V::T::ONE;
-    // SAFETY: the scratch was made for this head and for at least as many rows.
+    // SAFETY: the scratch was made for heads like this one and has room for the rows.
     unsafe {
         let queries = scratch.queries.ptr();
         report.bytes_read += head.query.bytes(rows.len()) + head.key.bytes(seen.len());

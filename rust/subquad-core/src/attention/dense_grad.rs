@@ -21,7 +21,7 @@ use crate::par::Pulse;
 use crate::simd::{Float, Lanes, multiversion};
 
 /// Keys of a block at most, for heads up to this wide (`E + Ev`) and beyond it.
-const KEYS: [(usize, usize); 2] = [(128, 288), (usize::MAX, 192)];
+const KEYS: [(usize, usize); 2] = [(128, 288), (usize::MAX, 240)];
 /// Rows of a block of queries.
 pub const ROWS: usize = 96;
 /// Key tiles of every instruction set divide this.
@@ -67,18 +67,24 @@ pub struct Job<'a, T> {
     pub first_query_row: usize,
 }
 
+/// Keys per block at most, for a head.
+fn most_keys(head: &Head<'_>) -> usize {
+    let width = head.query.cols() + head.value.cols();
+    KEYS.iter().find(|(most, _)| width <= *most).map_or(KEY_UNIT, |&(_, keys)| keys)
+}
+
 impl<T> Job<'_, T> {
     /// Keys per block: the job's keys in as many blocks as needed, all of about the same size.
     fn block(&self) -> usize {
-        let width = self.head.query.cols() + self.head.value.cols();
-        let most = KEYS.iter().find(|(most, _)| width <= *most).map_or(KEY_UNIT, |&(_, keys)| keys);
-        let blocks = self.keys.len().div_ceil(most).max(1);
+        let blocks = self.keys.len().div_ceil(most_keys(self.head)).max(1);
         self.keys.len().div_ceil(blocks).next_multiple_of(KEY_UNIT)
     }
 }
 
-/// Workspace of a task.
+/// Workspace of tasks of up to so many rows, with blocks of up to so many keys.
 pub struct Scratch<T> {
+    most_rows: usize,
+    most_keys: usize,
     /// Queries and output gradients in strips `[strip][E][w]`, and in column panels
     /// `[block][panel][row][panel]`.
     pub(super) query_strips: Buffer<T>,
@@ -103,14 +109,18 @@ pub struct Scratch<T> {
 }
 
 impl<T: Float> Scratch<T> {
-    pub fn new(job: &Job<'_, T>, lanes: usize) -> Self {
-        let (e, ev) = (job.head.query.cols(), job.head.value.cols());
+    /// For all tasks of up to `rows` rows of heads like this one.
+    pub fn new(head: &Head<'_>, rows: usize, lanes: usize) -> Self {
+        let (e, ev) = (head.query.cols(), head.value.cols());
         let (pe, pev) = (pack::padded(e, lanes), pack::padded(ev, lanes));
-        let (w, rows) = (STRIP_VECTORS * lanes, job.rows.len().next_multiple_of(ROWS));
+        let (w, rows) = (STRIP_VECTORS * lanes, rows.next_multiple_of(ROWS));
+        let most_keys = most_keys(head).min(head.key.rows().next_multiple_of(KEY_UNIT));
         // A tile may begin at the last key of a block.
-        let keys = job.block() + 2 * lanes.max(16);
-        let staged = job.head.mask.is_some() || job.head.bias.is_some();
+        let keys = most_keys + 2 * lanes.max(16);
+        let staged = head.mask.is_some() || head.bias.is_some();
         Self {
+            most_rows: rows,
+            most_keys,
             query_strips: Buffer::new(rows * e),
             grad_strips: Buffer::new(rows * ev),
             query_panels: Buffer::new(rows * pe),
@@ -146,8 +156,9 @@ pub unsafe fn backward_body<V: Lanes, const KR: usize, const OA: usize, const OB
     let (e, ev) = (head.query.cols(), head.value.cols());
     let (pe, pev) = (pack::padded(e, V::N), pack::padded(ev, V::N));
     let (one, block) = (V::T::ONE, job.block());
+    assert!(job.rows.len() <= scratch.most_rows && block <= scratch.most_keys);
     let mut report = Report::default();
-    // SAFETY: the scratch was made for this job.
+    // SAFETY: the scratch is large enough for this job.
     unsafe {
         report.suspicious |= pack_queries::<V>(job, scratch);
         report.bytes_read = head.query.bytes(job.rows.len()) + head.key.bytes(job.keys.len());

@@ -6,7 +6,7 @@ use super::{Compute, Problem};
 use crate::simd::Isa;
 
 /// Bytes of the second-level cache that a block of queries and its sums may take.
-const BLOCK_BYTES: usize = 384 << 10;
+const BLOCK_BYTES: usize = 512 << 10;
 /// Queries in a block at most: beyond that, packing keys and values costs nothing any more.
 const MAX_ROWS: usize = 768;
 /// One head alone is cut into this many tasks, if it has the rows.
