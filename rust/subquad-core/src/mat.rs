@@ -36,7 +36,7 @@ impl<'a, E: Copy> MatRef<'a, E> {
     ///
     /// If `data` does not have `rows * cols` entries.
     pub fn from_slice(data: &'a [E], rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "a {rows} x {cols} matrix");
+        assert_eq!(Some(data.len()), rows.checked_mul(cols), "a {rows} x {cols} matrix");
         let (ptr, row_stride, life) = (data.as_ptr(), cols as isize, PhantomData);
         Self { ptr, rows, cols, row_stride, col_stride: 1, life }
     }
@@ -233,7 +233,7 @@ impl<'a, T> MatCell<'a, T> {
     ///
     /// If `data` does not have `rows * cols` entries.
     pub fn from_slice(data: &'a mut [T], rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "a {rows} x {cols} matrix");
+        assert_eq!(Some(data.len()), rows.checked_mul(cols), "a {rows} x {cols} matrix");
         let (ptr, row_stride, life) = (data.as_mut_ptr(), cols as isize, PhantomData);
         Self { ptr, rows, cols, row_stride, col_stride: 1, life }
     }

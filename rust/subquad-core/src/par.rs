@@ -4,9 +4,9 @@
 //! placed by task; so a result is bit-identical whatever the number of threads and whatever the
 //! order in which they come to the tasks.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
@@ -42,7 +42,7 @@ impl<'a> Stop<'a> {
     /// Is it wanted? No, if that was asked a moment ago.
     fn is_wanted(&self) -> bool {
         let now = self.began.elapsed().as_millis() as u64;
-        if now - self.asked.load(Ordering::Relaxed) < PATIENCE {
+        if now.saturating_sub(self.asked.load(Ordering::Relaxed)) < PATIENCE {
             return false;
         }
         let answer = (self.wanted)();
@@ -178,12 +178,24 @@ impl<'a> Par<'a> {
         let helpers = self.threads.min(tasks).saturating_sub(1);
         match (helpers > 0).then(pool::pool).flatten() {
             None => take_turns(self.stop),
-            Some(pool) => pool.in_place_scope(|scope| {
-                for _ in 0..helpers.min(pool.current_num_threads()) {
-                    scope.spawn(|_| take_turns(None));
-                }
-                take_turns(self.stop);
-            }),
+            Some(pool) => {
+                let running = Running::new(helpers.min(pool.current_num_threads()));
+                pool.in_place_scope(|scope| {
+                    for _ in 0..running.count() {
+                        scope.spawn(|_| {
+                            let _until_the_end = running.one();
+                            take_turns(None);
+                        });
+                    }
+                    take_turns(self.stop);
+                    // The others may be at long tasks, and only this thread asks whether to stop.
+                    running.wait(|| {
+                        if self.stop.is_some_and(Stop::is_wanted) {
+                            stopped.store(true, Ordering::Relaxed);
+                        }
+                    });
+                });
+            }
         }
         if stopped.into_inner() { Err(Error::Stopped) } else { Ok(()) }
     }
@@ -204,10 +216,52 @@ impl<'a> Par<'a> {
     }
 }
 
+/// The helpers that have not finished.
+struct Running {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+/// Counts one helper down when it ends, even by a panic.
+struct One<'a>(&'a Running);
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Running {
+    fn new(helpers: usize) -> Self {
+        Self { count: Mutex::new(helpers), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self) -> usize {
+        *self.lock()
+    }
+
+    fn one(&self) -> One<'_> {
+        One(self)
+    }
+
+    /// Returns when there is none left, and calls `meanwhile` now and then.
+    fn wait(&self, meanwhile: impl Fn()) {
+        let mut count = self.lock();
+        while *count > 0 {
+            let waited = self.changed.wait_timeout(count, Duration::from_millis(PATIENCE));
+            count = waited.unwrap_or_else(PoisonError::into_inner).0;
+            meanwhile();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -249,6 +303,21 @@ mod tests {
         let patient = |_, pulse: &Pulse| while !pulse.stopped() {};
         let stop = Stop::new(&|| true);
         assert_eq!(Par::threads(2).stop_if(&stop).run(2, patient), Err(Error::Stopped));
+    }
+
+    #[test]
+    fn a_caller_who_waits_for_a_long_task_is_asked() {
+        let stop = Stop::new(&|| true);
+        // The first to come keeps the other thread until the call is stopped.
+        let caller = std::thread::current().id();
+        let work = |_, pulse: &Pulse| {
+            while std::thread::current().id() != caller && !pulse.stopped() {
+                std::thread::yield_now();
+            }
+        };
+        let par = Par::threads(2).stop_if(&stop);
+        let results: Vec<_> = (0..20).map(|_| par.run(64, work)).collect();
+        assert!(results.iter().all(|x| matches!(x, Ok(()) | Err(Error::Stopped))));
     }
 
     #[test]

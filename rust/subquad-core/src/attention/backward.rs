@@ -7,10 +7,12 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dense_grad::{self, HeadGradients, Job, KEY_UNIT, RowState};
+use super::forward::forward_tiled;
 use super::scratch::Pool;
-use super::{Compute, Output, Plan, Problem, Stats, forward};
+use super::{Compute, Kernel, Output, Plan, Problem, Stats};
 use crate::mat::{MatCell, Rows, with_rows};
 use crate::par::Par;
 use crate::simd::{Element, Isa};
@@ -58,7 +60,8 @@ pub fn backward<T: Compute>(
     let isa = Isa::detect();
     let par = par.for_work(Plan::new::<T>(problem, isa).flops * 5 / 2);
     let mut stats = Stats::default();
-    let states = row_states::<T>(problem, upstream, par)?;
+    let (states, suspicious) = row_states::<T>(problem, upstream, par)?;
+    stats.suspicious = suspicious;
     let rows = problem.heads.first().map_or(0, |head| head.query.rows());
     let pool = Pool::new();
     for heads in ranks(gradients) {
@@ -93,6 +96,19 @@ fn check<T>(
             agree(name, "Ev", ev, rows.cols())?;
         }
         agree("lse", "L", l, up.lse.rows())?;
+        let has = |to: &HeadGradients<'_, T>| {
+            [to.query.is_some(), to.key.is_some(), to.value.is_some(), to.bias.is_some()]
+        };
+        if has(to) != has(&gradients[0]) {
+            let (expected, found) = (has(&gradients[0]), has(to));
+            let count = |has: [bool; 4]| has.into_iter().filter(|&x| x).count();
+            return Err(Error::Shape {
+                name: "gradients",
+                dim: "the same fields for all heads, as many as",
+                expected: count(expected),
+                found: count(found),
+            });
+        }
         let shapes = [
             ("grad_query", &to.query, (l, e)),
             ("grad_key", &to.key, (s, e)),
@@ -109,25 +125,35 @@ fn check<T>(
     Ok(())
 }
 
-/// What the backward pass needs of the rows of every head.
+/// What the backward pass needs of the rows of every head. The flag is set if the forward pass given
+/// cannot be one of this problem: a log-sum-exp of infinity, or of minus infinity although the row
+/// sees keys, or a number that is none.
 fn row_states<T: Compute>(
     problem: &Problem<'_>,
     upstream: &[Upstream<'_>],
     par: Par<'_>,
-) -> Result<Vec<Vec<RowState<T>>>> {
-    upstream
-        .iter()
-        .enumerate()
-        .map(|(h, up)| {
-            let parts = parts_of_lse(problem, h, up, par)?;
-            let rows = up.out.rows();
-            let block = |b: usize| b * STATE_ROWS..rows.min((b + 1) * STATE_ROWS);
-            let states = par.map(rows.div_ceil(STATE_ROWS), |b, _| {
-                block(b).map(|i| row_state(up, parts.as_ref(), i)).collect::<Vec<_>>()
-            })?;
-            Ok(states.concat())
-        })
-        .collect()
+) -> Result<(Vec<Vec<RowState<T>>>, bool)> {
+    let suspicious = AtomicBool::new(false);
+    let states = upstream.iter().enumerate().map(|(h, up)| {
+        let parts = parts_of_lse(problem, h, up, par)?;
+        let rows = up.out.rows();
+        let block = |b: usize| b * STATE_ROWS..rows.min((b + 1) * STATE_ROWS);
+        let states = par.map(rows.div_ceil(STATE_ROWS), |b, _| {
+            let state = |i| {
+                let state = row_state::<T>(up, parts.as_ref(), i);
+                let sees_nothing = state.shift == -T::NEG_INFINITY;
+                let lost = sees_nothing && problem.heads[h].sees_a_key(&problem.visible, i);
+                if lost || !(state.minus_dot.is_finite() && up.lse.get(i, 0) < f64::INFINITY) {
+                    suspicious.store(true, Ordering::Relaxed);
+                }
+                state
+            };
+            block(b).map(state).collect::<Vec<_>>()
+        })?;
+        Ok(states.concat())
+    });
+    let states = states.collect::<Result<Vec<_>>>()?;
+    Ok((states, suspicious.into_inner()))
 }
 
 fn row_state<T: Compute>(up: &Upstream<'_>, parts: Option<&[Vec<T>; 2]>, i: usize) -> RowState<T> {
@@ -148,8 +174,8 @@ fn dot<A: Element, B: Element>(a: &[A], b: &[B]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x.to_f64() * y.to_f64()).sum()
 }
 
-/// References and masses of the rows of head `h`, if one of its log-sum-exps is so large that its
-/// rounding would show: the forward pass is then repeated.
+/// References and masses of the rows of head `h` from a forward pass of its own, where the given one
+/// will not do: its log-sum-exps are so large that their rounding would show, or it was not tiled.
 fn parts_of_lse<T: Compute>(
     problem: &Problem<'_>,
     h: usize,
@@ -160,7 +186,10 @@ fn parts_of_lse<T: Compute>(
     const TOLERATED: f64 = 6e-5;
     let (rows, cols) = (up.out.rows(), up.out.cols());
     let is_large = |x: f64| x.is_finite() && x.abs() > TOLERATED / T::UNIT_ROUNDOFF;
-    if !(0..rows).any(|i| is_large(up.lse.get(i, 0))) {
+    // The decoding kernel adds up in another order than the backward pass, which must find the logits
+    // of the forward pass again, bit for bit.
+    let was_decoded = Kernel::of(rows, problem.heads[h].key.rows()) == Kernel::Decode;
+    if !was_decoded && !(0..rows).any(|i| is_large(up.lse.get(i, 0))) {
         return Ok(None);
     }
     let mut parts = [vec![T::ZERO; rows], vec![T::ZERO; rows]];
@@ -171,7 +200,7 @@ fn parts_of_lse<T: Compute>(
         lse: None,
         parts: Some(parts.each_mut().map(|part| MatCell::from_slice(part, rows, 1))),
     };
-    forward(&one, &[output], par)?;
+    forward_tiled(&one, &[output], par)?;
     Ok(Some(parts))
 }
 
@@ -252,6 +281,7 @@ impl<T: Compute> Wave<'_, T> {
             // has its own `dQ`.
             pool.with(make, |scratch| unsafe { T::backward(isa, &job, scratch, pulse) })
         })?;
+        let mut stats = Stats::of(&reports);
         for (task, part) in cells.iter().enumerate() {
             let to = self.gradients[self.heads[task / parts]].query;
             for (r, i) in self.rows.clone().enumerate() {
@@ -259,9 +289,10 @@ impl<T: Compute> Wave<'_, T> {
                 let (to, from) = unsafe { (to.map(|to| to.row_mut(i)), part.row_mut(r)) };
                 for (to, &mut x) in to.into_iter().flatten().zip(from) {
                     *to = *to + x;
+                    stats.suspicious |= !to.is_finite();
                 }
             }
         }
-        Ok(Stats::of(&reports))
+        Ok(stats)
     }
 }

@@ -1,27 +1,31 @@
 //! A bound on the rounding error of every row of exact attention, for any input.
 //!
 //! Let `u` be the unit roundoff of the compute type, `A = |scale| |q_i| max_j |k_j|` and `B` the
-//! largest finite bias of the row that matters (below), so that `|logit| <= A + B`. In the kernels:
+//! largest finite bias of the row that matters (below), so that `|logit| <= A + B`; let
+//! `g(n) = n u / (1 - n u)`. In the kernels:
 //!
-//! 1. A logit is a chain of `E` fused (or `2 E` separate) operations on `fl(scale q)`, then the bias:
-//!    its error is at most `(E + 4) u A + u (A + B)`, to first order.
+//! 1. A logit is a chain of `E` fused (or `2 E` separate) operations on `fl(scale q)`, then the bias,
+//!    itself rounded to the compute type: its error is at most `g(E + 4) A + 2 u (A + B)`. A scale too
+//!    small for the compute type is off by more than `u`; that error is added as it is.
 //! 2. The exponent is `fl(fl(logit - reference) log2(e))`. With `|logit - reference| <= 2 (A + B) +
-//!    LAG`, its two roundings and that of the constant come to at most `u (6 (A + B) + 3 LAG)`; the
-//!    exponential adds its own error and at most `8 u`.
+//!    LAG`, its two roundings and that of the constant come to at most `u (6 (A + B) + 3 LAG)`, which
+//!    also covers the exponents by which a row is rescaled, for they add up to no more than what the
+//!    reference rises; the exponential adds its own error and at most `8 u`.
 //! 3. So every weight is wrong by a factor `e^t`, `|t| <= d`, and with `x = e^d - 1` the weighted mean
 //!    moves by at most `x / (1 - x) sum_j p_j |v_j - out|`, hence `2 R x / (1 - x)`; never by more than
 //!    `2 R`, because both means lie in the convex hull of the values.
 //! 4. A sum over a block of `b` terms, then over the `S / b` blocks, with a rescaling for every `LAG`
-//!    that the reference rises, but at most one per tile, is wrong by at most
-//!    `(b + S / b + min(2 (A + B) / LAG, S / 4) + 8) u` relative to the sum of the absolute terms; so are
-//!    numerator and denominator, which together make `2 (...) u max_j |v_j|`.
+//!    that the reference rises, but at most one per tile, is wrong by at most `g(n)`,
+//!    `n = b + S / b + min(2 (A + B) / LAG, S / 4) + 8`, relative to the sum of the absolute terms; so
+//!    are numerator and denominator, which together make `2 g(n) max_j |v_j|`.
 //!
-//! Step 1 is inflated by 1 % for the terms of second order (all of them below `1e-2` where the bound
-//! is not the trivial one), step 4 likewise. A key whose bias lies `2 A + 120` below the largest of
-//! the row has weight below `e^-100`, rounding included: it does not count for `B`, and adds
-//! `2 R e^-100`.
+//! A key that the row sees and whose bias lies `2 A + 120` below the largest that it sees has weight
+//! below `e^-100`, rounding included: it does not count for `B`, and adds `2 R e^-100`. Weights below
+//! the smallest normal number may be lost, and add as much.
 //!
-//! `R` is the spread of the values, `max_j |v_j - mean(v)|`.
+//! `R` is the spread of the values, `max_j |v_j - mean(v)|`, over all keys of the head. Where a value
+//! is not finite, or the spread is too large for float64, `R` and the bounds are infinite or NaN, and
+//! certify nothing.
 
 use half::slice::HalfFloatSliceExt;
 
@@ -29,12 +33,15 @@ use super::dense::KEYS;
 use super::strip::LAG;
 use super::{Compute, Head, Problem, decode};
 use crate::Result;
-use crate::mat::Rows;
-use crate::par::Par;
+use crate::mat::{Rows, with_rows};
+use crate::par::{Par, Pulse};
 use crate::simd::Element;
 
-/// Room for the terms of second order, and for the rounding of the bound itself.
+/// Room for the terms of second order.
 const SLACK: f64 = 1.01;
+
+/// Rows whose bounds are one task.
+const ROWS: usize = 256;
 
 /// What is known of the error of one head.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,17 +74,29 @@ pub fn bounds<T: Compute>(problem: &Problem<'_>, par: Par<'_>) -> Result<Vec<Bou
         (0..h).rev().take_while(same).last().unwrap_or(h)
     };
     let leaders: Vec<usize> = (0..heads.len()).map(first).collect();
-    let keys = par.map(heads.len(), |h, _| (leaders[h] == h).then(|| KeySide::of(&heads[h])))?;
-    par.map(heads.len(), |h, _| {
-        let side = keys[leaders[h]].as_ref().expect("a leader leads itself");
-        let origin = vec![0.0; heads[h].query.cols()];
+    let keys =
+        par.map(heads.len(), |h, pulse| (leaders[h] == h).then(|| KeySide::of(&heads[h], pulse)))?;
+    let side = |h: usize| keys[leaders[h]].as_ref().expect("a leader leads itself");
+    let rows = heads.first().map_or(0, |head| head.query.rows());
+    let blocks = rows.div_ceil(ROWS);
+    let bounds = par.map(heads.len() * blocks, |task, pulse| {
+        let (h, first) = (task / blocks, task % blocks * ROWS);
         let mut wide = vec![0.0; heads[h].query.cols()];
-        let mut row = |i| {
+        let origin = vec![0.0; heads[h].query.cols()];
+        let row = |i| {
             let norm = distance(&heads[h].query, i, &origin, &mut wide);
-            bound::<T>(&heads[h], problem.scale.abs() * norm, side, i)
+            bound::<T>(problem, h, norm, side(h), i)
         };
-        Bounds { rows: (0..heads[h].query.rows()).map(&mut row).collect(), spread: side.spread }
-    })
+        (first..rows.min(first + ROWS))
+            .take_while(|_| !pulse.stopped())
+            .map(row)
+            .collect::<Vec<_>>()
+    })?;
+    let of = |h: usize| Bounds {
+        rows: bounds[h * blocks..(h + 1) * blocks].concat(),
+        spread: side(h).spread,
+    };
+    Ok((0..heads.len()).map(of).collect())
 }
 
 /// What the bounds need of keys and values.
@@ -88,10 +107,14 @@ struct KeySide {
 }
 
 impl KeySide {
-    fn of(head: &Head<'_>) -> Self {
+    fn of(head: &Head<'_>, pulse: &Pulse<'_>) -> Self {
+        // NaN must not be passed over, as `f64::max` would.
+        let larger = |a: f64, b: f64| if a >= b || a.is_nan() { a } else { b };
         let largest = |rows: &Rows<'_>, centre: &[f64]| {
             let mut wide = vec![0.0; rows.cols()];
-            (0..rows.rows()).map(|i| distance(rows, i, centre, &mut wide)).fold(0.0, f64::max)
+            let going = |i: &usize| !i.is_multiple_of(ROWS) || !pulse.stopped();
+            let distances = (0..rows.rows()).take_while(going);
+            distances.map(|i| distance(rows, i, centre, &mut wide)).fold(0.0, larger)
         };
         let (e, ev) = (head.key.cols(), head.value.cols());
         Self {
@@ -130,18 +153,17 @@ macro_rules! with_row {
 }
 
 fn mean(rows: &Rows<'_>) -> Vec<f64> {
-    fn add<E: Element>(sums: &mut [f64], row: &[E]) {
+    // Divided first, so that the sum does not leave the range.
+    fn add<E: Element>(sums: &mut [f64], row: &[E], share: f64) {
         for (sum, x) in sums.iter_mut().zip(row) {
-            *sum += x.to_f64();
+            *sum += x.to_f64() * share;
         }
     }
+    let share = 1.0 / rows.rows().max(1) as f64;
     let mut mean = vec![0.0; rows.cols()];
     let mut wide = vec![0.0; rows.cols()];
     for i in 0..rows.rows() {
-        with_row!(rows, i, wide, row => add(&mut mean, row));
-    }
-    for x in &mut mean {
-        *x /= rows.rows().max(1) as f64;
+        with_row!(rows, i, wide, row => add(&mut mean, row, share));
     }
     mean
 }
@@ -184,30 +206,51 @@ fn sum_of_squares<E: Element>(row: &[E], centre: &[f64], scaled: impl Fn(f64) ->
     sums.iter().sum()
 }
 
-/// The bound of row `i`, whose query has norm `query_norm` times the scale.
-fn bound<T: Compute>(head: &Head<'_>, query_norm: f64, side: &KeySide, i: usize) -> f64 {
+/// The bound of row `i` of head `h`, whose query has norm `query_norm`.
+fn bound<T: Compute>(
+    problem: &Problem<'_>,
+    h: usize,
+    query_norm: f64,
+    side: &KeySide,
+    i: usize,
+) -> f64 {
+    let (head, scale) = (&problem.heads[h], problem.scale.abs());
     let (u, tiny) = (T::UNIT_ROUNDOFF, T::SMALLEST);
+    let gamma = |n: f64| if n * u < 0.5 { n * u / (1.0 - n * u) } else { f64::INFINITY };
     let (e, ev, keys) =
         (head.query.cols() as f64, head.value.cols() as f64, head.key.rows() as f64);
-    let dot = query_norm * side.key_norm * SLACK;
-    let largest = dot + head.bias.as_ref().map_or(0.0, |bias| relevant_bias(bias, i, dot));
-    let underflow = tiny * (e + 4.0) * (1.0 + side.key_norm);
-    let logit = SLACK * u * ((e + 4.0) * dot + largest) + underflow;
+    let used_scale = T::from_f64(scale).to_f64();
+    let wrong_scale = (used_scale - scale).abs() * query_norm * side.key_norm;
+    let dot = used_scale.max(scale) * query_norm * side.key_norm * SLACK;
+    let largest = dot + relevant_bias(problem, head, i, dot);
+    let underflow = tiny * (e + 4.0) * (1.0 + side.key_norm) + SLACK * wrong_scale;
+    let logit = gamma(e + 4.0) * dot + 2.0 * u * largest + underflow;
     let exponential = u * (6.0 * largest + 3.0 * LAG) + T::EXP2_ERROR + 8.0 * u;
-    let wrong = (logit + exponential).exp_m1();
-    let moved = if wrong < 0.5 { wrong / (1.0 - wrong) + keys * (-100_f64).exp() } else { 1.0 };
+    let wrong = (SLACK * (logit + exponential)).exp_m1();
+    let lost_weights = keys * ((-100_f64).exp() + 2.0 * T::SMALLEST_NORMAL);
+    let moved = if wrong < 0.5 { wrong / (1.0 - wrong) + lost_weights } else { 1.0 };
     let blocks = [KEYS, decode::BLOCK].map(|b| keys.min(b as f64) + (keys / b as f64).ceil());
     let rescalings = (2.0 * largest / LAG).min(keys / 4.0);
     let terms = blocks[0].max(blocks[1]) + rescalings + 8.0;
-    let sums = 2.0 * SLACK * (terms * u).min(1.0) * side.value_norm;
+    let sums = 2.0 * SLACK * gamma(terms).min(1.0) * side.value_norm;
     let lost = 4.0 * keys * tiny * ev.sqrt();
     // Norms in float64 are off by less than this.
     (1.0 + 1e-9) * (2.0 * side.spread * moved.min(1.0) + sums + lost)
 }
 
-/// Largest absolute bias of row `i`, of keys that are not out of reach; see the module's text.
-fn relevant_bias(bias: &Rows<'_>, i: usize, dot: f64) -> f64 {
-    let finite = || (0..bias.cols()).map(|j| bias.get(i, j)).filter(|x| x.is_finite());
-    let top = finite().fold(f64::NEG_INFINITY, f64::max);
-    finite().filter(|&x| x >= top - 2.0 * dot - 120.0).fold(0.0, |most, x| x.abs().max(most))
+/// Largest absolute bias of row `i`, of the keys that it sees and that are not out of reach; see the
+/// module's text.
+fn relevant_bias(problem: &Problem<'_>, head: &Head<'_>, i: usize, dot: f64) -> f64 {
+    let Some(bias) = &head.bias else { return 0.0 };
+    let seen = problem.visible.keys(i, head.key.rows());
+    let is_seen = |j: &usize| head.mask.is_none_or(|mask| mask.get(i, *j) != 0);
+    with_rows!(bias, view => {
+        let finite = || {
+            let row = seen.clone().filter(is_seen).map(|j| view.get(i, j).to_f64());
+            row.filter(|x| x.is_finite())
+        };
+        let top = finite().fold(f64::NEG_INFINITY, f64::max);
+        let near = finite().filter(|&x| x >= top - 2.0 * dot - 120.0);
+        near.fold(0.0, |most, x| x.abs().max(most))
+    })
 }

@@ -144,9 +144,10 @@ pub unsafe fn chunk_body<V: Lanes>(
             for (q, range) in ranges.iter().enumerate() {
                 let (h, i) = job.group.rows[q];
                 let scores = scores.add(q * BLOCK);
-                bad = check::<V>(scores, keys.len(), bad);
+                let seen = within(range, keys.start, keys.len());
+                bad = check::<V>(scores, &seen, bad);
                 add_mask::<V>(&job.heads[h], i, &keys, scores);
-                hide(scores, &keys, range);
+                hide(scores, &seen);
                 exponentials::<V>(scores, q, &mut partials);
             }
             let source = (&head.value, scratch.rows.ptr());
@@ -214,14 +215,25 @@ unsafe fn all_scores<V: Lanes>(
     }
 }
 
-/// Adds to `bad` what is NaN for a score that is not finite.
+/// Adds to `bad` what is NaN for a score of a key seen that is not finite.
 #[inline(always)]
-unsafe fn check<V: Lanes>(scores: *const V::T, keys: usize, mut bad: V) -> V {
-    // SAFETY: the scores are those of a whole block; what follows the last key is of an older one.
+unsafe fn check<V: Lanes>(scores: *const V::T, seen: &Range<usize>, mut bad: V) -> V {
+    // SAFETY: the scores are those of a whole block.
     unsafe {
         let zero = V::splat(V::T::ZERO);
-        for j in (0..keys).step_by(V::N) {
-            bad = V::load(scores.add(j)).fma(zero, bad);
+        for j in (seen.start / V::N * V::N..seen.end).step_by(V::N) {
+            let (from, to) = (seen.start as i32 - j as i32, seen.end as i32 - j as i32);
+            let x = V::load(scores.add(j));
+            if from <= 0 && to >= V::N as i32 {
+                bad = x.fma(zero, bad);
+            } else {
+                let mut lanes = [V::T::ZERO; 16];
+                x.store(lanes.as_mut_ptr());
+                let inside = &lanes[from.max(0) as usize..to.min(V::N as i32) as usize];
+                if !inside.iter().all(|x| x.is_finite()) {
+                    bad = V::splat(V::T::NEG_INFINITY).fma(zero, bad);
+                }
+            }
         }
         bad
     }
@@ -245,12 +257,11 @@ unsafe fn add_mask<V: Lanes>(head: &Head<'_>, i: usize, keys: &Range<usize>, sco
     }
 }
 
-/// Hides the keys of a block outside the range that a query sees, and the rest of the block.
+/// Hides the keys of a block outside those seen, and the rest of the block.
 #[inline(always)]
-unsafe fn hide<T: Float>(scores: *mut T, keys: &Range<usize>, seen: &Range<usize>) {
+unsafe fn hide<T: Float>(scores: *mut T, seen: &Range<usize>) {
     // SAFETY: there are scores for a whole block.
     let scores = unsafe { std::slice::from_raw_parts_mut(scores, BLOCK) };
-    let seen = within(seen, keys.start, keys.len());
     scores[..seen.start].fill(T::NEG_INFINITY);
     scores[seen.end.max(seen.start)..].fill(T::NEG_INFINITY);
 }

@@ -109,8 +109,9 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
         let queries = scratch.queries.ptr();
         report.bytes_read += head.query.bytes(rows.len()) + head.key.bytes(seen.len());
         report.bytes_read += head.value.bytes(seen.len());
-        report.suspicious |=
-            !pack::transposed::<V>(&head.query, rows.clone(), w, job.scale, queries);
+        let extent = pack::transposed::<V>(&head.query, rows.clone(), w, job.scale, queries);
+        report.suspicious |= !extent.is_finite;
+        let mut key_square: f64 = 0.0;
         let strips = rows.len().div_ceil(w);
         scratch.sums.slice(strips * w * ev).fill(V::T::ZERO);
         let (sums, state) = (scratch.sums.ptr(), scratch.state.ptr());
@@ -128,7 +129,9 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
             let len = KEYS.min(seen.end - first);
             let (keys, values) = (scratch.keys.ptr(), scratch.values.ptr());
             let range = first..first + len;
-            report.suspicious |= !pack::transposed::<V>(&head.key, range.clone(), KR, one, keys);
+            let key_extent = pack::transposed::<V>(&head.key, range.clone(), KR, one, keys);
+            report.suspicious |= !key_extent.is_finite;
+            key_square = key_square.max(key_extent.largest_square);
             report.suspicious |=
                 !pack::columns::<V>(&head.value, range.clone(), (len, KEYS), values);
             for strip in (0..strips).map(strip) {
@@ -164,6 +167,11 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
             }
         }
         report.suspicious |= finish::<V>(job, scratch, ev);
+        // No dot product exceeds E max|q| max|k|.
+        let largest_dot = e as f64 * (extent.largest_square * key_square).sqrt();
+        if largest_dot >= V::T::LARGEST / 4.0 {
+            report.suspicious |= job.overflows(pulse);
+        }
     }
     report
 }
@@ -218,6 +226,29 @@ unsafe fn output<V: Lanes, const OA: usize, const OB: usize, const C: usize>(
             accumulate(&mut acc, (p.add(row), 1, w), (values, C * V::N), keys);
             add_to(sums.add(row * C * V::N), C * V::N, &acc);
         }
+    }
+}
+
+impl<T: Float> Job<'_, T> {
+    /// Does a logit that counts leave the range of the compute type? Slow, and only called for numbers
+    /// so large that it may: minus infinity would silently hide a key.
+    #[cold]
+    #[inline(never)]
+    fn overflows(&self, pulse: &Pulse<'_>) -> bool {
+        let head = self.head;
+        let overflows = |i: usize, j: usize| {
+            let products =
+                (0..head.query.cols()).map(|x| head.query.get(i, x) * head.key.get(j, x));
+            let dot = self.scale.to_f64() * products.sum::<f64>();
+            let bias = head.bias.map_or(0.0, |bias| bias.get(i, j));
+            let is_seen =
+                bias != f64::NEG_INFINITY && head.mask.is_none_or(|mask| mask.get(i, j) != 0);
+            is_seen && !(dot.abs() <= T::LARGEST && (dot + bias).abs() <= T::LARGEST)
+        };
+        self.rows
+            .clone()
+            .take_while(|_| !pulse.stopped())
+            .any(|i| self.visible.keys(i, head.key.rows()).any(|j| overflows(i, j)))
     }
 }
 

@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use super::dense::Report;
+use super::grad_bias::add_block_sums;
 use super::grad_pair::{Pair, pair_step};
 use super::pack;
 use super::scores::{STRIP_VECTORS, within};
@@ -106,6 +107,8 @@ pub struct Scratch<T> {
     pub(super) query_sums: Buffer<T>,
     pub(super) key_sums: Buffer<T>,
     pub(super) value_sums: Buffer<T>,
+    /// Sums of the gradient of a bias that is the same for all rows, one for every key of a block.
+    pub(super) bias_sums: Buffer<T>,
 }
 
 impl<T: Float> Scratch<T> {
@@ -136,6 +139,7 @@ impl<T: Float> Scratch<T> {
             query_sums: Buffer::new(rows * pe),
             key_sums: Buffer::new(keys * pe),
             value_sums: Buffer::new(keys * pev),
+            bias_sums: Buffer::new(keys),
         }
     }
 }
@@ -173,8 +177,9 @@ pub unsafe fn backward_body<V: Lanes, const KR: usize, const OA: usize, const OB
                 continue;
             }
             let tiles = (scratch.key_tiles.ptr(), scratch.value_tiles.ptr());
-            report.suspicious |= !pack::transposed::<V>(&head.key, keys.clone(), KR, one, tiles.0)
-                | !pack::transposed::<V>(&head.value, keys.clone(), KR, one, tiles.1);
+            let key_extent = pack::transposed::<V>(&head.key, keys.clone(), KR, one, tiles.0);
+            let value_extent = pack::transposed::<V>(&head.value, keys.clone(), KR, one, tiles.1);
+            report.suspicious |= !(key_extent.is_finite && value_extent.is_finite);
             let panels = scratch.key_panels.ptr();
             pack::columns::<V>(&head.key, keys.clone(), (len, block), panels);
             scratch.key_sums.slice(block * pe).fill(V::T::ZERO);
@@ -189,6 +194,10 @@ pub unsafe fn backward_body<V: Lanes, const KR: usize, const OA: usize, const OB
                 report.add(&pair_step::<V, KR, OA, OB>(&pair, scratch, padded));
             }
             report.suspicious |= add_keys::<V>(job, scratch, &keys, block);
+            if let Some(bias) = job.gradients.bias.filter(|bias| bias.broadcasts() == (true, false))
+            {
+                add_block_sums(&bias, keys, scratch.bias_sums.slice(block));
+            }
         }
         report.suspicious |= add_queries::<V>(job, scratch);
     }
@@ -204,8 +213,9 @@ unsafe fn pack_queries<V: Lanes>(job: &Job<'_, V::T>, scratch: &mut Scratch<V::T
     // SAFETY: the scratch was made for this job.
     unsafe {
         let strips = (scratch.query_strips.ptr(), scratch.grad_strips.ptr());
-        suspicious |= !pack::transposed::<V>(query, job.rows.clone(), w, job.scale, strips.0);
-        suspicious |= !pack::transposed::<V>(grad, job.rows.clone(), w, V::T::ONE, strips.1);
+        let queries = pack::transposed::<V>(query, job.rows.clone(), w, job.scale, strips.0);
+        let grads = pack::transposed::<V>(grad, job.rows.clone(), w, V::T::ONE, strips.1);
+        suspicious |= !(queries.is_finite && grads.is_finite);
         let (pe, pev) = (pack::padded(query.cols(), V::N), pack::padded(grad.cols(), V::N));
         for first in (0..count).step_by(ROWS) {
             let rows = job.rows.start + first..job.rows.end.min(job.rows.start + first + ROWS);

@@ -10,13 +10,15 @@ use crate::Result;
 use crate::par::Par;
 use crate::simd::Isa;
 
+/// Queries that read keys and values together at most, but for those of one head.
+const GROUP_ROWS: usize = 32;
 /// Bytes of keys and values that are worth a task of their own.
 const TASK_BYTES: u64 = 256 << 10;
 
 /// Computes attention for every head of a problem.
 ///
-/// Takes `O(L S (E + Ev))` operations per head, of which position hides none without a window and
-/// half when causal, and `O(L + tile)` memory per thread.
+/// Takes `O(L S (E + Ev))` operations per head, `O(L w (E + Ev))` with a window of `w` keys, and
+/// `O(L + tile)` memory per thread.
 ///
 /// # Errors
 ///
@@ -34,11 +36,22 @@ pub fn forward<T: Compute>(
     check_outputs(problem, outputs)?;
     let isa = Isa::detect();
     let plan = Plan::new::<T>(problem, isa);
-    let par = par.for_work(plan.flops);
+    let par = par.for_work(plan.work());
     match plan.kernel {
         Kernel::Tiled => tiled(problem, outputs, &plan, isa, par),
         Kernel::Decode => few_queries(problem, outputs, isa, par),
     }
+}
+
+/// As [`forward`], by the tiled kernel whatever the shapes.
+pub(super) fn forward_tiled<T: Compute>(
+    problem: &Problem<'_>,
+    outputs: &[Output<'_, T>],
+    par: Par<'_>,
+) -> Result<Stats> {
+    check_outputs(problem, outputs)?;
+    let isa = Isa::detect();
+    tiled(problem, outputs, &Plan::new::<T>(problem, isa), isa, par)
 }
 
 fn tiled<T: Compute>(
@@ -110,14 +123,16 @@ fn few_queries<T: Compute>(
     Ok(stats)
 }
 
-/// Neighbouring heads that read the same keys and values, with all their rows.
+/// Neighbouring heads that read the same keys and values, with all their rows: as many as it takes for
+/// the arithmetic to outweigh the reading.
 fn groups<'a>(problem: &Problem<'a>) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     for (h, head) in problem.heads.iter().enumerate() {
         let rows = (0..head.query.rows()).map(|i| (h, i));
         match groups.last_mut() {
             Some(group)
-                if group.head.key.is_same_view(&head.key)
+                if group.rows.len() < GROUP_ROWS
+                    && group.head.key.is_same_view(&head.key)
                     && group.head.value.is_same_view(&head.value) =>
             {
                 group.rows.extend(rows);

@@ -147,7 +147,8 @@ unsafe fn strip_scores<V: Lanes, const KR: usize>(
         }
         if let Some(bias) = &job.gradients.bias {
             let keys = first + union.start..first + union.end;
-            add_bias::<V>(bias, rows, keys, grad_scores.add(union.start * w));
+            let from = grad_scores.add(union.start * w).cast_const();
+            add_bias::<V>(bias, rows, (keys, first), from, scratch.bias_sums.ptr());
         }
     }
     from..union.end

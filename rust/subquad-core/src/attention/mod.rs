@@ -82,13 +82,16 @@ impl Head<'_> {
         Ok(())
     }
 
-    /// All heads of a problem have the shape of the first.
+    /// All heads of a problem have the shape of the first, and masks or biases if it has.
     fn check_like(&self, first: &Self) -> Result<()> {
         let agree = Error::unless_equal;
         agree("query", "L", first.query.rows(), self.query.rows())?;
         agree("query", "E", first.query.cols(), self.query.cols())?;
         agree("key", "S", first.key.rows(), self.key.rows())?;
-        agree("value", "Ev", first.value.cols(), self.value.cols())
+        agree("value", "Ev", first.value.cols(), self.value.cols())?;
+        let has = |x: bool| usize::from(x);
+        agree("mask", "presence", has(first.mask.is_some()), has(self.mask.is_some()))?;
+        agree("bias", "presence", has(first.bias.is_some()), has(self.bias.is_some()))
     }
 
     /// Does query `i` see a key at all?

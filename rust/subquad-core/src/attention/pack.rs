@@ -44,9 +44,18 @@ fn gather<T: Float, E: Element>(view: &MatRef<'_, E>, i: usize, j: usize, to: &m
     }
 }
 
+/// What is known of packed numbers.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    /// None is infinite or NaN.
+    pub is_finite: bool,
+    /// Largest square of what was written, infinite if it is out of range.
+    pub largest_square: f64,
+}
+
 /// Rows of `source` in panels of `width` of them, transposed and times `factor`:
 /// `to[panel][column][width]`. Beyond the last row of a range that is not empty, it is repeated: the
-/// kernels ignore what comes of it. True if all of them are finite.
+/// kernels ignore what comes of it.
 ///
 /// # Safety
 /// `rows` must exist; `to` must have room for whole panels and a vector more; the instruction set
@@ -58,7 +67,7 @@ pub(super) unsafe fn transposed<V: Lanes>(
     width: usize,
     factor: V::T,
     to: *mut V::T,
-) -> bool {
+) -> Extent {
     // SAFETY: passed on.
     unsafe { with_rows!(source, view => transposed_rows::<V, _>(view, rows, width, factor, to)) }
 }
@@ -70,13 +79,13 @@ unsafe fn transposed_rows<V: Lanes, E: Element>(
     width: usize,
     factor: V::T,
     to: *mut V::T,
-) -> bool {
+) -> Extent {
     let cols = view.cols();
     // SAFETY: the caller promises the rows and the room. A store may reach into what comes next in
     // the panel; that is written later, or is the slack.
     unsafe {
         let (factor, zero) = (V::splat(factor), V::splat(V::T::ZERO));
-        let mut bad = zero;
+        let (mut bad, mut squares) = (zero, zero);
         for (panel, first) in rows.clone().step_by(width).enumerate() {
             let to = to.add(panel * cols * width);
             for j in (0..cols).step_by(V::N) {
@@ -88,6 +97,7 @@ unsafe fn transposed_rows<V: Lanes, E: Element>(
                         let x: V = read(view, (first + r + i).min(rows.end - 1), j);
                         bad = x.fma(zero, bad);
                         block[i] = x.mul(factor);
+                        squares = block[i].mul(block[i]).max(squares);
                     });
                     transpose(&mut block);
                     if j + V::N <= cols {
@@ -102,7 +112,10 @@ unsafe fn transposed_rows<V: Lanes, E: Element>(
                 }
             }
         }
-        bad.sum() == V::T::ZERO
+        let mut lanes = [V::T::ZERO; 16];
+        squares.store(lanes.as_mut_ptr());
+        let largest_square = Float::to_f64(lanes.into_iter().fold(V::T::ZERO, V::T::max));
+        Extent { is_finite: bad.sum() == V::T::ZERO, largest_square }
     }
 }
 
@@ -223,8 +236,7 @@ pub(super) unsafe fn stage<V: Lanes>(
 ) -> bool {
     // SAFETY: passed on; a block of N x N is stored row by row within the room.
     unsafe {
-        let hidden = V::splat(V::T::NEG_INFINITY);
-        let mut top = hidden;
+        let mut all_hidden = true;
         for r in (0..width).step_by(V::N) {
             for j in keys.clone().step_by(V::N) {
                 let mut block = [V::splat(V::T::ZERO); 16];
@@ -236,7 +248,7 @@ pub(super) unsafe fn stage<V: Lanes>(
                     if let Some(mask) = mask {
                         block[i] = block[i].add(read(mask, i_row, j));
                     }
-                    top = block[i].max(top);
+                    all_hidden &= block[i].all_hidden();
                 });
                 transpose(&mut block);
                 unroll!(V::N, c => {
@@ -244,6 +256,6 @@ pub(super) unsafe fn stage<V: Lanes>(
                 });
             }
         }
-        top.any_gt(hidden)
+        !all_hidden
     }
 }

@@ -53,6 +53,8 @@ pub struct Plan {
     pub rows_per_task: usize,
     /// Floating-point operations of the pairs that see each other by position.
     pub flops: u64,
+    /// Bytes of all keys and values.
+    key_bytes: u64,
     heads: usize,
     rows: usize,
 }
@@ -72,7 +74,16 @@ impl Plan {
         let keys = head.map_or(0, |head| head.key.rows());
         let pairs = problem.visible.pairs(rows, keys) * heads as u64;
         let flops = 2 * pairs * width as u64;
-        Self { kernel: Kernel::of(rows, keys), rows_per_task, flops, heads, rows }
+        let key_bytes = head.map_or(0, |head| head.key.bytes(keys) + head.value.bytes(keys));
+        let key_bytes = key_bytes * heads as u64;
+        Self { kernel: Kernel::of(rows, keys), rows_per_task, flops, key_bytes, heads, rows }
+    }
+
+    /// Operations, or as many as take the time of reading keys and values once.
+    pub(super) fn work(&self) -> u64 {
+        /// Operations of one core in the time in which it reads a byte from memory.
+        const FLOPS_PER_BYTE: u64 = 3;
+        self.flops.max(FLOPS_PER_BYTE * self.key_bytes)
     }
 
     /// Heads with rows of them. The last rows of a head come first: when causal they see most keys,

@@ -21,7 +21,8 @@ impl<T: Copy + Default> Buffer<T> {
     }
 
     pub fn ptr(&mut self) -> *mut T {
-        self.data[self.first..].as_mut_ptr()
+        // Not a slice of the data: that would end the validity of pointers handed out before.
+        self.data.as_mut_ptr().wrapping_add(self.first)
     }
 
     /// The first `len` numbers.

@@ -97,6 +97,14 @@ impl Lanes for F32x8 {
         unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, b.0)) != 0 }
     }
     #[inline(always)]
+    fn all_hidden(self) -> bool {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe {
+            let hidden = _mm256_set1_ps(f32::NEG_INFINITY);
+            _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, hidden)) == 0xff
+        }
+    }
+    #[inline(always)]
     fn keep(self, from: i32, to: i32) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe {
@@ -235,6 +243,14 @@ impl Lanes for F64x4 {
     fn any_gt(self, b: Self) -> bool {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(self.0, b.0)) != 0 }
+    }
+    #[inline(always)]
+    fn all_hidden(self) -> bool {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe {
+            let hidden = _mm256_set1_pd(f64::NEG_INFINITY);
+            _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_EQ_OQ>(self.0, hidden)) == 0xf
+        }
     }
     #[inline(always)]
     fn keep(self, from: i32, to: i32) -> Self {

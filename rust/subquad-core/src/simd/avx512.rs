@@ -107,6 +107,14 @@ impl Lanes for F32x16 {
         unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, b.0) != 0 }
     }
     #[inline(always)]
+    fn all_hidden(self) -> bool {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe {
+            let hidden = _mm512_set1_ps(f32::NEG_INFINITY);
+            _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, hidden) == 0xffff
+        }
+    }
+    #[inline(always)]
     fn keep(self, from: i32, to: i32) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe {
@@ -243,6 +251,14 @@ impl Lanes for F64x8 {
     fn any_gt(self, b: Self) -> bool {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { _mm512_cmp_pd_mask::<_CMP_GT_OQ>(self.0, b.0) != 0 }
+    }
+    #[inline(always)]
+    fn all_hidden(self) -> bool {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe {
+            let hidden = _mm512_set1_pd(f64::NEG_INFINITY);
+            _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, hidden) == 0xff
+        }
     }
     #[inline(always)]
     fn keep(self, from: i32, to: i32) -> Self {

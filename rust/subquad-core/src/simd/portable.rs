@@ -91,6 +91,10 @@ macro_rules! lanes {
                 (0..$n).any(|i| self.0[i] > b.0[i])
             }
             #[inline(always)]
+            fn all_hidden(self) -> bool {
+                self.0.iter().all(|&x| x == $t::NEG_INFINITY)
+            }
+            #[inline(always)]
             fn keep(self, from: i32, to: i32) -> Self {
                 let kept = |i: usize| from <= i as i32 && (i as i32) < to;
                 Self(std::array::from_fn(|i| if kept(i) { self.0[i] } else { $t::NEG_INFINITY }))
