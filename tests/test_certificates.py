@@ -341,3 +341,51 @@ def test_work_that_a_window_hides_is_not_done() -> None:
         flops[name] = info.stats["flops"]
     assert flops["causal"] < 0.6 * flops["all"]
     assert flops["window"] < 0.1 * flops["all"]
+
+
+def row_errors(out: Any, exact: Any) -> Any:
+    return np.linalg.norm(np.asarray(out, np.float64) - exact, axis=-1)
+
+
+@pytest.mark.parametrize("offset", [-3e4, -1e6])
+@pytest.mark.parametrize("hidden_by", ["mask", "position"])
+def test_a_hidden_key_does_not_hide_the_bias_of_those_seen(offset: float, hidden_by: str) -> None:
+    rng = np.random.default_rng(3)
+    q, k = rng.standard_normal((40, 8), np.float32), rng.standard_normal((3, 8), np.float32)
+    v = rng.standard_normal((3, 4), np.float32)
+    bias = np.float32(offset) + 3 * rng.standard_normal((40, 3)).astype(np.float32)
+    options: Any = {"bias": bias}
+    if hidden_by == "mask":
+        bias[:, 0] = 0.0
+        options["mask"] = np.array([False, True, True])
+    else:
+        bias[:2, 2] = 0.0
+        options["is_causal"] = True
+    out, info = subquad.attention(q, k, v, **options, return_info=True)
+    exact = subquad.reference.attention(q, k, v, **options)
+    assert np.all(row_errors(out, exact) <= info.error_bound)
+
+
+@pytest.mark.parametrize(("scale", "size"), [(1e-46, 1e23), (1e-44, 1e22), (1e-41, 3e20)])
+def test_a_scale_too_small_for_float32_is_covered(scale: float, size: float) -> None:
+    rng = np.random.default_rng(4)
+    q, k = (size * rng.standard_normal((n, 6)).astype(np.float32) for n in (40, 9))
+    v = rng.standard_normal((9, 4), np.float32)
+    out, info = subquad.attention(q, k, v, scale=scale, return_info=True)
+    exact = subquad.reference.attention(q, k, v, scale=scale)
+    assert np.all(row_errors(out, exact) <= info.error_bound)
+
+
+def test_values_that_no_query_sees_are_refused_where_a_bound_needs_them() -> None:
+    q, k, v = np.random.default_rng(5).standard_normal((3, 600, 8), np.float32)
+    v[-1] = np.nan
+    assert np.isfinite(subquad.attention(q[:200], k, v, is_causal=True)).all()
+    with pytest.raises(ValueError, match=r"`value` must be finite, got nan at index \(599, 0\)"):
+        subquad.attention(q[:200], k, v, is_causal=True, return_info=True)
+
+
+def test_a_spread_beyond_float64_certifies_nothing() -> None:
+    v = np.array([[1.7e308], [-1.7e308], [1.7e308]])
+    x = np.ones((3, 2))
+    with pytest.raises(subquad.CertificateError):
+        subquad.attention(x, x, v, eps=1e-2, fallback="raise")

@@ -249,3 +249,58 @@ def test_info_counts_both_passes() -> None:
     assert info.error_bound.shape == (2, 40)
     assert alone.error_bound is None
     assert info.grad_bound is None
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "dtype"),
+    [
+        (2385, 64, "f4"),
+        (2460, 64, "f4"),
+        (390, 80, "f4"),
+        (385, 96, "f4"),
+        (590, 80, "f8"),
+        (1044, 64, "f4"),
+    ],
+)
+@pytest.mark.parametrize("order", ["forward", "reverse"])
+def test_a_last_part_of_another_size_gets_room_enough(
+    n: int, d: int, dtype: str, order: str
+) -> None:
+    g, q, k, v = np.random.default_rng(0).standard_normal((4, n, d)).astype(dtype)
+    subquad._subquad.set_task_order(order)
+    try:
+        grads = subquad.attention_grad(g, q, k, v, workers=1)
+    finally:
+        subquad._subquad.set_task_order("forward")
+    exact = subquad.reference.attention_grad(g, q, k, v)
+    tolerance = 1e-5 if dtype == "f4" else 1e-12
+    for name in ("query", "key", "value"):
+        expected = getattr(exact, name)
+        error = np.abs(getattr(grads, name) - expected).max()
+        assert error <= tolerance * np.abs(expected).max(), name
+
+
+def test_few_queries_have_gradients_as_exact_as_many() -> None:
+    rng = np.random.default_rng(1)
+    g, q = rng.standard_normal((2, 33, 16), np.float32)
+    k, v = rng.standard_normal((2, 900, 16), np.float32)
+    q, k = 6 * q, 6 * k + 3
+    for rows in (32, 33):
+        grads = subquad.attention_grad(g[:rows], q[:rows], k, v)
+        exact = subquad.reference.attention_grad(g[:rows], q[:rows], k, v)
+        error = np.abs(grads.query - exact.query).max() / np.abs(exact.query).max()
+        assert error <= 2e-4, rows
+
+
+def test_the_gradient_of_a_bias_for_all_rows_is_summed_in_two_levels() -> None:
+    rng = np.random.default_rng(2)
+    g, q = rng.standard_normal((2, 60_000, 4), np.float32)
+    k, v = rng.standard_normal((2, 40, 4), np.float32)
+    bias = rng.standard_normal(40, np.float32)
+    grads = subquad.attention_grad(g, q, k, v, bias=bias, wrt=("bias",))
+    wide = (x.astype(np.float64) for x in (g, q, k, v))
+    exact = subquad.attention_grad(*wide, bias=bias.astype(np.float64), wrt=("bias",))
+    assert grads.bias is not None
+    assert exact.bias is not None
+    error = np.abs(grads.bias - exact.bias).max() / np.abs(exact.bias).max()
+    assert error <= 1e-6

@@ -287,3 +287,33 @@ def test_keywords_that_do_not_exist_are_refused() -> None:
         subquad.attention(Q, K, V, dropout_p=0.1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="positional"):
         subquad.attention(Q, K, V, None)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("queries", [8, 40])
+def test_a_logit_beyond_the_range_is_refused_and_not_taken_for_a_hidden_key(queries: int) -> None:
+    q = np.full((queries, 2), 1e20, np.float32)
+    k = np.zeros((70, 2), np.float32)
+    k[0] = [-1e19, 1e19]
+    v = np.ones((70, 3), np.float32)
+    with pytest.raises(ValueError, match="exceeds the range of float32"):
+        subquad.attention(q, k, v, scale=1.0)
+
+
+def test_nan_in_a_bias_that_hides_all_other_keys_of_a_block_is_found() -> None:
+    q, k, v = np.random.default_rng(0).standard_normal((3, 600, 8), np.float32)
+    bias = np.zeros((40, 600), np.float32)
+    bias[:, 192:384] = -np.inf
+    bias[3, 200] = np.nan
+    with pytest.raises(
+        ValueError, match=r"`bias` must be finite or -inf, got nan at index \(3, 200\)"
+    ):
+        subquad.attention(q[:40], k, v, bias=bias)
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_a_log_sum_exp_that_cannot_be_is_refused(number: float) -> None:
+    q, k, v = np.random.default_rng(0).standard_normal((3, 50, 8), np.float32)
+    out, lse = subquad.attention(q, k, v, return_lse=True)
+    lse[7] = number
+    with pytest.raises(ValueError, match=r"forward|exceeds the range"):
+        subquad.attention_grad(q, q, k, v, forward=(out, lse))

@@ -83,7 +83,9 @@ def _beyond(
 ) -> NDArray[np.bool_]:
     """Rows not proven to satisfy |error| <= eps R + 2u |exact|, with |exact| >= |out| - bound."""
     budget = np.broadcast_to(eps * spread[..., np.newaxis], bound.shape)
-    beyond = ~(bound <= budget)  # so that NaN is beyond
+    # A spread that is not a number, or too large for one, proves nothing; nor does a bound of NaN.
+    known_budget = np.isfinite(budget)
+    beyond = ~(known_budget & (bound <= budget))
     if beyond.any():
         # The second term needs the norms, and the first alone covers most rows.
         where, known, rows = np.flatnonzero(beyond), bound[beyond], matrix(result)
@@ -91,7 +93,7 @@ def _beyond(
             lambda block: wide(rows[where[block]], problem.dtype), where.size, rows.shape[1]
         )
         least = 2.0 * UNIT_ROUNDOFF[problem.dtype] * np.maximum(norms - known, 0.0)
-        beyond[beyond] = ~(known <= budget[beyond] + least)
+        beyond[beyond] = ~(known_budget[beyond] & (known <= budget[beyond] + least))
     return beyond
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import _subquad
 from ._arrays import Operand, result_dtype, take
-from ._finite import refuse_nonfinite
+from ._finite import refuse_nonfinite, require_finite
 from ._layout import expand, laid_out, open_view
 from ._options import check_scale, check_visibility
 from ._shapes import Shape, Shapes, match_shapes
@@ -101,7 +101,12 @@ class Problem:
         if self.shapes.empty:
             rows = self.shapes.out[:-1]
             return np.zeros(rows), np.zeros(rows[:-1])
-        return _subquad.attention_bounds(*self._inputs(), out, **self._options())
+        bound, spread = _subquad.attention_bounds(*self._inputs(), out, **self._options())
+        if self.check_finite and not np.isfinite(spread).all():
+            # A bound needs all values, also those that no query sees and the kernel passed over.
+            for operand in self.operands.values():
+                require_finite(operand)
+        return bound, spread
 
     def rows(self, head: Shape, start: int, stop: int) -> Problem:
         """Return queries `start:stop` of one head as a problem computed in float64."""

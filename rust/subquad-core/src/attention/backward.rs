@@ -25,7 +25,7 @@ const TASKS: usize = 8;
 /// Rows whose states are one task.
 const STATE_ROWS: usize = 4096;
 /// Keys of a part at least, else packing the queries for each part costs too much.
-const PART_KEYS: usize = 256;
+const PART_KEYS: usize = 512;
 
 /// The forward pass that a gradient belongs to, head by head, and the gradient of the loss with
 /// respect to its output.

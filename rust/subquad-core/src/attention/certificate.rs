@@ -179,6 +179,9 @@ fn row_distance<E: Element>(row: &[E], centre: &[f64]) -> f64 {
     if squares > 1e-280 && squares < f64::INFINITY {
         return squares.sqrt();
     }
+    if squares.is_nan() {
+        return squares;
+    }
     let entries = row.iter().zip(centre).map(|(x, c)| (x.to_f64() - c).abs());
     let top = entries.fold(0.0, f64::max);
     if top == 0.0 || !top.is_finite() {

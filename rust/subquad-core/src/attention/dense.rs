@@ -230,20 +230,21 @@ unsafe fn output<V: Lanes, const OA: usize, const OB: usize, const C: usize>(
 }
 
 impl<T: Float> Job<'_, T> {
-    /// Does a logit that counts leave the range of the compute type? Slow, and only called for numbers
+    /// May a logit that counts have left the range of the compute type? Slow, and only called for numbers
     /// so large that it may: minus infinity would silently hide a key.
     #[cold]
     #[inline(never)]
     fn overflows(&self, pulse: &Pulse<'_>) -> bool {
         let head = self.head;
         let overflows = |i: usize, j: usize| {
-            let products =
-                (0..head.query.cols()).map(|x| head.query.get(i, x) * head.key.get(j, x));
-            let dot = self.scale.to_f64() * products.sum::<f64>();
+            // A sum may leave the range on the way to a result within it.
+            let product = |x| (head.query.get(i, x) * head.key.get(j, x)).abs();
+            let products = (0..head.query.cols()).map(product).sum::<f64>();
+            let most = self.scale.to_f64().abs() * products;
             let bias = head.bias.map_or(0.0, |bias| bias.get(i, j));
             let is_seen =
                 bias != f64::NEG_INFINITY && head.mask.is_none_or(|mask| mask.get(i, j) != 0);
-            is_seen && !(dot.abs() <= T::LARGEST && (dot + bias).abs() <= T::LARGEST)
+            is_seen && !(most <= T::LARGEST && most + bias.abs() <= T::LARGEST)
         };
         self.rows
             .clone()
