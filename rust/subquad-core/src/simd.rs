@@ -13,12 +13,14 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 mod lanes;
 pub(crate) mod portable;
+#[cfg(test)]
+mod tests;
 
 pub use lanes::Float;
 pub(crate) use lanes::{Element, Exp2, Lanes, transpose};
 
-/// An instruction set that this machine has. Only [`Isa::detect`] makes one, which is what lets
-/// kernels call code compiled for it.
+/// An instruction set that this machine has. Only [`Isa::detect`] and [`Isa::best`] make one, which is
+/// what lets kernels call code compiled for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(pub(crate) Level);
 
@@ -140,8 +142,8 @@ macro_rules! multiversion {
                 }
 
                 match isa.0 {
-                    // SAFETY: an `Isa` comes from `Isa::detect` alone, which checked that this machine
-                    // has the features enabled on the callee.
+                    // SAFETY: whoever made the `Isa` checked that this machine has the features
+                    // enabled on the callee.
                     $crate::simd::Level::V4 => return unsafe { v4($($arg),*) },
                     // SAFETY: as above.
                     $crate::simd::Level::V3 => return unsafe { v3($($arg),*) },

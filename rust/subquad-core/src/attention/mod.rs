@@ -45,6 +45,8 @@ pub use kernels::Compute;
 pub use plan::{Kernel, Plan};
 pub use visible::Visible;
 
+use std::collections::HashSet;
+
 use crate::mat::{MatCell, MatRef, Rows};
 use crate::simd::Float;
 use crate::{Error, Result};
@@ -205,7 +207,11 @@ fn check_outputs<T>(problem: &Problem<'_>, outputs: &[Output<'_, T>]) -> Result<
             agree("L", head.query.rows(), column.rows())?;
         }
     }
-    Ok(())
+    // Views can be copied, so the type does not rule out that two heads write the same rows.
+    let whole = outputs.iter().filter(|output| output.out.rows() * output.out.cols() > 0);
+    let places: Vec<_> = whole.map(|output| output.out.at(0, 0)).collect();
+    let distinct: HashSet<_> = places.iter().collect();
+    agree("matrices of their own for all heads, as many as", places.len(), distinct.len())
 }
 
 #[cfg(test)]
