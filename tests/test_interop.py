@@ -24,9 +24,7 @@ def torch() -> ModuleType:
     if importlib.util.find_spec("torch") is None:
         assert os.environ.get("CI_TORCH") != "1", "CI_TORCH=1, but torch is not installed"
         pytest.skip("torch is not installed: its interoperability is not tested")
-    import torch
-
-    return torch
+    return importlib.import_module("torch")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])

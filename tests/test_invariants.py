@@ -37,8 +37,8 @@ def rust_files(root: Path) -> Iterator[Path]:
 
 
 def without_tests_and_comments(text: str) -> str:
-    """Rust source up to its test module, without comments and strings."""
-    text = re.split(r"#\[cfg\(test\)\]\s*(?:#\[[^\]]*\]\s*)*mod ", text)[0]
+    """Rust source up to its inline test module, without comments and strings."""
+    text = re.split(r"#\[cfg\(test\)\]\s*(?:#\[[^\]]*\]\s*)*mod \w+ \{", text)[0]
     text = re.sub(r"//[^\n]*", "", text)
     return re.sub(r'"(?:\\.|[^"\\])*"', '""', text)
 
