@@ -278,7 +278,7 @@ impl<T: Compute> Wave<'_, T> {
             };
             let make = || dense_grad::Scratch::new(first, most_rows, T::lanes(isa));
             // SAFETY: the heads of a wave share no gradient, the parts of a head no keys, and each
-            // has its own `dQ`.
+            // has its own `dQ`; all heads of a problem have one shape.
             pool.with(make, |scratch| unsafe { T::backward(isa, &job, scratch, pulse) })
         })?;
         let mut stats = Stats::of(&reports);

@@ -296,11 +296,11 @@ unsafe fn exponentials<V: Lanes>(scores: *mut V::T, q: usize, partials: &mut Par
     }
 }
 
-/// Merges the partial results of query `q` of a group, in order, and writes row `i` of its head. True if something is not
-/// as it should be.
+/// Merges the partial results of query `q` of a group, in order, and writes row `i` of its head. True
+/// if something is not as it should be.
 ///
 /// # Safety
-/// The row must belong to the caller's task.
+/// Nobody else may have the row.
 pub unsafe fn finish<T: Float>(
     head: &Head<'_>,
     visible: &Visible,

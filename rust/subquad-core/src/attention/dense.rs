@@ -97,6 +97,7 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
     scratch: &mut Scratch<V::T>,
     pulse: &Pulse<'_>,
 ) -> Report {
+    const { assert!((STRIP_VECTORS * V::N - OA).is_multiple_of(OB) && KEYS.is_multiple_of(KR)) };
     let (head, rows) = (job.head, &job.rows);
     let (e, ev) = (head.query.cols(), pack::padded(head.value.cols(), V::N));
     let w = STRIP_VECTORS * V::N;

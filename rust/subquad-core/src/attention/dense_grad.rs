@@ -156,6 +156,7 @@ pub unsafe fn backward_body<V: Lanes, const KR: usize, const OA: usize, const OB
     scratch: &mut Scratch<V::T>,
     pulse: &Pulse<'_>,
 ) -> Report {
+    const { assert!((STRIP_VECTORS * V::N - OA).is_multiple_of(OB) && KEY_UNIT.is_multiple_of(KR)) };
     let head = job.head;
     let (e, ev) = (head.query.cols(), head.value.cols());
     let (pe, pev) = (pack::padded(e, V::N), pack::padded(ev, V::N));
@@ -230,7 +231,7 @@ unsafe fn pack_queries<V: Lanes>(job: &Job<'_, V::T>, scratch: &mut Scratch<V::T
             *shifts.add(r) = state.map_or(-V::T::NEG_INFINITY, |state| state.shift);
             *dots.add(r) = state.map_or(V::T::ZERO, |state| state.minus_dot);
             if let Some(weight) = state.map(|state| state.weight).filter(|&x| x != V::T::ONE) {
-                scale_row::<V>(
+                scale_strided(
                     strips.1.add(r / w * w * grad.cols() + r % w),
                     grad.cols(),
                     w,
@@ -245,7 +246,7 @@ unsafe fn pack_queries<V: Lanes>(job: &Job<'_, V::T>, scratch: &mut Scratch<V::T
 }
 
 /// Multiplies `len` numbers, `stride` apart.
-unsafe fn scale_row<V: Lanes>(from: *mut V::T, len: usize, stride: usize, factor: V::T) {
+unsafe fn scale_strided<T: Float>(from: *mut T, len: usize, stride: usize, factor: T) {
     for x in 0..len {
         // SAFETY: the caller has them.
         unsafe { *from.add(x * stride) = *from.add(x * stride) * factor };

@@ -69,7 +69,8 @@ fn tiled<T: Compute>(
         let scale = T::from_f64(problem.scale);
         let job = dense::Job { head, visible: problem.visible, scale, rows, output };
         let make = || dense::Scratch::new(plan.rows_per_task, head, T::lanes(isa));
-        // SAFETY: tasks have disjoint rows, and nobody else has the outputs during the call.
+        // SAFETY: tasks have disjoint rows, nobody else has the outputs during the call, and all heads
+        // of a problem have one shape.
         pool.with(make, |scratch| unsafe { T::forward(isa, &job, scratch, pulse) })
     })?;
     Ok(Stats::of(&reports))
@@ -103,7 +104,8 @@ fn few_queries<T: Compute>(
             let unit = |u: usize| {
                 let (group, keys) = (&groups[u / chunks], chunk(u % chunks));
                 let job = decode::Job { heads, visible, scale, group, keys };
-                T::decode(isa, &job, scratch, pulse)
+                // SAFETY: all heads of a problem have one shape.
+                unsafe { T::decode(isa, &job, scratch, pulse) }
             };
             tasks[t].clone().map(unit).collect::<Vec<_>>()
         };

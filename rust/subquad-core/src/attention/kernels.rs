@@ -13,7 +13,8 @@ pub trait Compute: Float {
     fn lanes(isa: Isa) -> usize;
 
     /// # Safety
-    /// No other task may write the job's rows.
+    /// The scratch must have been made for heads of the same shape, and no other task may write the
+    /// job's rows.
     #[doc(hidden)]
     unsafe fn forward(
         isa: Isa,
@@ -22,8 +23,10 @@ pub trait Compute: Float {
         pulse: &Pulse<'_>,
     ) -> Report;
 
+    /// # Safety
+    /// The scratch must have been made for heads of the same shape.
     #[doc(hidden)]
-    fn decode(
+    unsafe fn decode(
         isa: Isa,
         job: &decode::Job<'_, Self>,
         scratch: &mut decode::Scratch<Self>,
@@ -31,7 +34,8 @@ pub trait Compute: Float {
     ) -> (Partials<Self>, Report);
 
     /// # Safety
-    /// No other task may touch the job's gradients.
+    /// The scratch must have been made for heads of the same shape, and no other task may touch the
+    /// job's gradients.
     #[doc(hidden)]
     unsafe fn backward(
         isa: Isa,
@@ -56,13 +60,13 @@ macro_rules! compute {
                 // SAFETY: passed on.
                 unsafe { dense::$forward(isa, job, scratch, pulse) }
             }
-            fn decode(
+            unsafe fn decode(
                 isa: Isa,
                 job: &decode::Job<'_, Self>,
                 scratch: &mut decode::Scratch<Self>,
                 pulse: &Pulse<'_>,
             ) -> (Partials<Self>, Report) {
-                // SAFETY: the dispatcher checks the instruction set, and that is all.
+                // SAFETY: passed on.
                 unsafe { decode::$decode(isa, job, scratch, pulse) }
             }
             unsafe fn backward(
