@@ -70,8 +70,10 @@ def main(path: str) -> None:
     """Measure and draw."""
     one_thread()
     peak = subquad._config.measure()["fma_f32"]
-    mpl.rcParams.update({"svg.hashsalt": "subquad", "font.size": 9, "axes.titlesize": 10})
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.9), sharey=True, layout="constrained")
+    mpl.rcParams.update(
+        {"svg.hashsalt": "subquad", "svg.fonttype": "none", "font.size": 9, "axes.titlesize": 10}
+    )
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True, layout="constrained")
     for axis, which in zip(axes, PASSES, strict=True):
         for causal, style in ((False, "-"), (True, "--")):
             for name, values in shares(which, causal, peak).items():
@@ -86,7 +88,8 @@ def main(path: str) -> None:
         axis.set_title(f"{which} pass, float32, width {WIDTH}")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("share of the multiply-add peak")
-    axes[1].legend(frameon=False, ncols=2, loc="lower right")
+    lines, labels = axes[0].get_legend_handles_labels()
+    figure.legend(lines, labels, frameon=False, ncols=4, loc="outside lower center")
     kind = subquad._config.machine_class()
     figure.suptitle(
         f"Exact attention on one thread (machine class {kind}, torch {torch.__version__.split('+')[0]})"
