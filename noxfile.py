@@ -28,7 +28,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
-    session.run("stubtest", "--mypy-config-file", "pyproject.toml", "subquad")
+    session.run("stubtest", "--mypy-config-file", "pyproject.toml", "subquad._subquad")
 
 
 @nox.session
