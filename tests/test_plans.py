@@ -94,7 +94,8 @@ def test_what_is_not_a_plan_is_refused() -> None:
 def test_the_same_plan_for_the_same_alignment() -> None:
     plan = subquad.plan(X, X, X, is_causal=True)
     for same in ("upper_left", "lower_right"):  # L == S
-        subquad.attention(X, X, X, is_causal=same, scale=0.5, plan=plan)
+        out = subquad.attention(X, X, X, is_causal=same, scale=0.5, plan=plan)
+        np.testing.assert_array_equal(out, subquad.attention(X, X, X, is_causal=True))
 
 
 def test_the_table_names_what_it_decided_from() -> None:

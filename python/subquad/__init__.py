@@ -8,8 +8,6 @@ readable twins of every function that takes arrays.
 Arrays must not be modified by another thread while a call reads them.
 """
 
-from __future__ import annotations
-
 from . import reference
 from ._attention import attention
 from ._config import show_config
