@@ -1,19 +1,22 @@
 """Prints what the suite tracks as a table, without asv: ``python report.py [class ...]``.
 
-Ratios are turned round, so that larger is better: x torch, share of the limit, speed-up.
+Ratios are turned round, so that larger is better: x torch, share of the limit (and the rate in GF/s
+or GB/s that it stands for), speed-up.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
+from typing import Any
 
 from suite import bench_attention
+from suite._alternate import limits
 
 import subquad._config
 
 
-def rows(benchmark: type) -> None:
+def rows(benchmark: Any) -> None:
     """Every tracked figure of a class of benchmarks, for all of its parameters."""
     tracked = [name for name in vars(benchmark) if name.startswith("track_")]
     for params in itertools.product(*benchmark.params):
@@ -26,6 +29,9 @@ def rows(benchmark: type) -> None:
                 label = name.removeprefix("track_").removeprefix("ratio_")
                 turned = label.startswith("to_")
                 cells.append(f"{label} {1 / value:.2f}" if turned else f"{label} {value:.4g}")
+                if label == "to_limit":
+                    unit = "GB/s" if benchmark.limit == "stream" else "GF/s"
+                    cells[-1] += f" = {limits()[benchmark.limit] / value:.0f} {unit}"
         except NotImplementedError as reason:
             cells.append(f"skipped: {reason}")
         labels = ", ".join(
@@ -36,7 +42,7 @@ def rows(benchmark: type) -> None:
 
 def main(names: list[str]) -> None:
     """Print the table of the named classes, or of all."""
-    print(f"class {subquad._config.machine_class()}, {subquad._config.measure()}")
+    print(f"class {subquad._config.machine_class()}, {limits()}")
     for name, benchmark in vars(bench_attention).items():
         ours = getattr(benchmark, "__module__", None) == bench_attention.__name__
         if isinstance(benchmark, type) and ours and (not names or name in names):

@@ -34,7 +34,10 @@ def best(call: Call, rounds: int) -> float:
 
 @functools.cache
 def limits() -> dict[str, float]:
-    """Measure what this machine can do, as ``python -m subquad info --measure`` does."""
+    """Measure what this machine can do, as ``python -m subquad info --measure`` does.
+
+    `over_limit` raises a figure that it finds higher later.
+    """
     return subquad._config.measure()
 
 
@@ -44,7 +47,11 @@ def over_limit(call: Call, work: float, limit: str, rounds: int) -> float:
     The limit is measured before and after, and the higher figure counts: a clock that was slow
     when the limit was taken must not flatter us.
     """
-    before = limits()[limit]
+    known = limits()
     ours = best(call, rounds)
-    after = subquad._config.measure(0.6)[limit]
-    return ours * max(before, after) * 1e9 / work
+    known[limit] = max(known[limit], subquad._config.measure(0.6)[limit])
+    for _ in range(3):
+        if ours * known[limit] * 1e9 >= work:
+            break  # else nobody is that fast: a neighbour held the limit down
+        known[limit] = max(known[limit], subquad._config.measure(1.0)[limit])
+    return ours * known[limit] * 1e9 / work

@@ -49,6 +49,7 @@ class Forward:
 
     params = ([4096, 8192], [64, 128], [False, True])
     param_names = ("n", "d", "causal")
+    limit = "fma_f32"
     timeout = 300
 
     def setup(self, n: int, d: int, causal: bool) -> None:
@@ -64,7 +65,7 @@ class Forward:
         return ratio(lambda: self.ours(causal), lambda: sdpa(q, k, v, is_causal=causal), 7)
 
     def track_ratio_to_limit(self, n: int, d: int, causal: bool) -> float:
-        return over_limit(lambda: self.ours(causal), self.work, "fma_f32", 7)
+        return over_limit(lambda: self.ours(causal), self.work, self.limit, 7)
 
     def track_flops(self, n: int, d: int, causal: bool) -> float:
         info = subquad.attention(*self.arrays, is_causal=causal, return_info=True)[1]
@@ -84,6 +85,7 @@ class Backward:
 
     params = Forward.params
     param_names = Forward.param_names
+    limit = "fma_f32"
     timeout = 300
 
     def setup(self, n: int, d: int, causal: bool) -> None:
@@ -106,7 +108,7 @@ class Backward:
         return ratio(lambda: self.ours(causal), peer, 5)
 
     def track_ratio_to_limit(self, n: int, d: int, causal: bool) -> float:
-        return over_limit(lambda: self.ours(causal), self.work, "fma_f32", 5)
+        return over_limit(lambda: self.ours(causal), self.work, self.limit, 5)
 
     def time_backward(self, n: int, d: int, causal: bool) -> None:
         self.ours(causal)
@@ -120,6 +122,7 @@ class Decode:
 
     params = ([(1, 1, 131_072), (1, 1, 524_288), (32, 8, 32_768)], ["float32", "float16"])
     param_names = ("heads, key heads, n", "dtype")
+    limit = "stream"
     timeout = 300
 
     def setup(self, shape: tuple[int, int, int], dtype: str) -> None:
@@ -137,7 +140,7 @@ class Decode:
         return ratio(self.ours, lambda: sdpa(q, k, v, enable_gqa=self.grouped), 9)
 
     def track_ratio_to_limit(self, shape: tuple[int, int, int], dtype: str) -> float:
-        return over_limit(self.ours, self.work, "stream", 12)
+        return over_limit(self.ours, self.work, self.limit, 12)
 
     def track_bytes_read(self, shape: tuple[int, int, int], dtype: str) -> float:
         options = {"enable_gqa": self.grouped, "return_info": True}
@@ -178,6 +181,24 @@ class NoCliff:
     def track_ratio_to_sdpa(self, shape: tuple[int, int, int, int]) -> float:
         q, k, v = tensors(self.arrays)
         return ratio(lambda: subquad.attention(*self.arrays), lambda: sdpa(q, k, v), 15)
+
+
+class SmallCall:
+    """Eight queries and keys of width 16: what a call costs before it computes anything."""
+
+    params = ([1, 2],)
+    param_names = ("heads",)
+
+    def setup(self, heads: int) -> None:
+        one_thread()
+        self.arrays = normal(*[(1, heads, 8, 16)] * 3)
+
+    def track_ratio_to_sdpa(self, heads: int) -> float:
+        q, k, v = tensors(self.arrays)
+        return ratio(lambda: subquad.attention(*self.arrays), lambda: sdpa(q, k, v), 2000)
+
+    def time_attention(self, heads: int) -> None:
+        subquad.attention(*self.arrays)
 
 
 class HalfPrecision:
