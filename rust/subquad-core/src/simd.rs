@@ -11,11 +11,14 @@ use crate::{Error, Result};
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+mod float_mode;
+pub(crate) mod ints;
 mod lanes;
 pub(crate) mod portable;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use float_mode::default_float_mode;
 pub use lanes::Float;
 pub(crate) use lanes::{Element, Exp2, Lanes, transpose};
 
@@ -112,6 +115,33 @@ fn available() -> Level {
 #[cfg(not(target_arch = "x86_64"))]
 fn available() -> Level {
     Level::Portable
+}
+
+/// Asks for the cache lines of `bytes` bytes from `p` on, which need not be readable. For rows in no
+/// order, which no machine can guess.
+#[inline(always)]
+pub(crate) fn touch(p: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, and a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (p, bytes);
+}
+
+/// As [`touch`], into the second cache.
+#[inline(always)]
+pub(crate) fn touch_second(p: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.wrapping_add(line).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (p, bytes);
 }
 
 /// Defines `$name` as a run-time dispatcher over copies of the generic `$body`, one per [`Isa`],

@@ -12,6 +12,13 @@ use super::{Float, Lanes};
 #[repr(transparent)]
 pub(crate) struct F32x8(__m256);
 
+impl F32x8 {
+    #[inline(always)]
+    pub(super) fn of(x: __m256) -> Self {
+        Self(x)
+    }
+}
+
 impl Lanes for F32x8 {
     type T = f32;
     const N: usize = 8;
@@ -90,6 +97,16 @@ impl Lanes for F32x8 {
     fn max(self, b: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm256_max_ps(self.0, b.0)) }
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0)) }
+    }
+    #[inline(always)]
+    fn ge_bits(self, b: Self) -> u32 {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(self.0, b.0)) as u32 }
     }
     #[inline(always)]
     fn any_gt(self, b: Self) -> bool {
@@ -238,6 +255,16 @@ impl Lanes for F64x4 {
     fn max(self, b: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm256_max_pd(self.0, b.0)) }
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm256_andnot_pd(_mm256_set1_pd(-0.0), self.0)) }
+    }
+    #[inline(always)]
+    fn ge_bits(self, b: Self) -> u32 {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GE_OQ>(self.0, b.0)) as u32 }
     }
     #[inline(always)]
     fn any_gt(self, b: Self) -> bool {

@@ -12,6 +12,13 @@ use super::{Float, Lanes};
 #[repr(transparent)]
 pub(crate) struct F32x16(__m512);
 
+impl F32x16 {
+    #[inline(always)]
+    pub(super) fn of(x: __m512) -> Self {
+        Self(x)
+    }
+}
+
 impl Lanes for F32x16 {
     type T = f32;
     const N: usize = 16;
@@ -100,6 +107,16 @@ impl Lanes for F32x16 {
     fn max(self, b: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm512_max_ps(self.0, b.0)) }
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm512_abs_ps(self.0)) }
+    }
+    #[inline(always)]
+    fn ge_bits(self, b: Self) -> u32 {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(self.0, b.0)) }
     }
     #[inline(always)]
     fn any_gt(self, b: Self) -> bool {
@@ -246,6 +263,16 @@ impl Lanes for F64x8 {
     fn max(self, b: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm512_max_pd(self.0, b.0)) }
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm512_abs_pd(self.0)) }
+    }
+    #[inline(always)]
+    fn ge_bits(self, b: Self) -> u32 {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { u32::from(_mm512_cmp_pd_mask::<_CMP_GE_OQ>(self.0, b.0)) }
     }
     #[inline(always)]
     fn any_gt(self, b: Self) -> bool {

@@ -183,6 +183,10 @@ pub(crate) trait Lanes: Copy {
     fn mul(self, b: Self) -> Self;
     /// The larger, lane by lane; `b` where either is NaN.
     fn max(self, b: Self) -> Self;
+    /// The absolute value.
+    fn abs(self) -> Self;
+    /// Bit `i` is set if lane `i` is at least that of `b`; no bit where either is NaN.
+    fn ge_bits(self, b: Self) -> u32;
     /// Is any lane of `self` above the same lane of `b`?
     fn any_gt(self, b: Self) -> bool;
     /// Are all lanes minus infinity?

@@ -14,6 +14,10 @@ pub(crate) type F64x2 = Array<f64, 2>;
 
 impl<T: Float, const N: usize> Array<T, N> {
     #[inline(always)]
+    pub(super) fn of(x: [T; N]) -> Self {
+        Self(x)
+    }
+    #[inline(always)]
     fn map2(self, b: Self, f: impl Fn(T, T) -> T) -> Self {
         Self(std::array::from_fn(|i| f(self.0[i], b.0[i])))
     }
@@ -85,6 +89,14 @@ macro_rules! lanes {
             #[inline(always)]
             fn max(self, b: Self) -> Self {
                 self.map2(b, |x, y| if x > y { x } else { y })
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                Self(self.0.map($t::abs))
+            }
+            #[inline(always)]
+            fn ge_bits(self, b: Self) -> u32 {
+                (0..$n).fold(0, |bits, i| bits | u32::from(self.0[i] >= b.0[i]) << i)
             }
             #[inline(always)]
             fn any_gt(self, b: Self) -> bool {

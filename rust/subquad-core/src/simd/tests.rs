@@ -33,6 +33,9 @@ fn arithmetic<V: Lanes>() {
     assert_eq!(Float::to_f64(a.sum()), (V::N * (V::N + 1) / 2) as f64);
     assert!(a.any_gt(vector(|_| 1.5)) && !b.any_gt(vector(|_| 3.0)));
     let nan = vector::<V>(|_| f64::NAN);
+    assert_eq!(lanes(b.abs()), expected::<V>(|i| g(i).abs()));
+    let at_least = (0..V::N).fold(0, |bits, i| bits | u32::from(f(i) >= g(i)) << i);
+    assert_eq!((a.ge_bits(b), nan.ge_bits(a), a.ge_bits(nan)), (at_least, 0, 0));
     assert_eq!(lanes(nan.max(a)), lanes(a), "the second operand where either is NaN");
 }
 
