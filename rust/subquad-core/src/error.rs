@@ -38,6 +38,55 @@ pub enum Error {
         /// The value received.
         found: String,
     },
+    /// An array holds a number that is infinite or not a number.
+    NonFinite {
+        /// Name of the argument.
+        name: &'static str,
+        /// Where the first one is.
+        row: usize,
+        /// See `row`.
+        column: usize,
+    },
+    /// An argument has an element type that the function does not take.
+    Type {
+        /// Name of the argument.
+        name: &'static str,
+        /// What is required of it.
+        requires: &'static str,
+        /// The type received.
+        found: &'static str,
+    },
+    /// There is no key of this id: it never was, or it has been removed.
+    UnknownId {
+        /// The id.
+        id: i64,
+    },
+    /// An id is named twice.
+    RepeatedId {
+        /// The id.
+        id: i64,
+    },
+    /// A file is not what it should be: foreign, damaged, or of a newer version.
+    Format {
+        /// What is required of it.
+        requires: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// The operating system refused to read or write a file.
+    Io {
+        /// The file.
+        path: String,
+        /// Number of the error, if the system gave one.
+        code: Option<i32>,
+        /// What it said.
+        message: String,
+    },
+    /// More memory is needed than there is.
+    Memory {
+        /// Bytes that were asked for.
+        bytes: usize,
+    },
     /// The caller asked to stop, see [`Par::stop_if`](crate::Par::stop_if).
     Stopped,
 }
@@ -66,6 +115,19 @@ impl fmt::Display for Error {
             Self::Environment { name, requires, found } => {
                 write!(f, "environment variable {name} must be {requires}, got {found:?}")
             }
+            Self::NonFinite { name, row, column } => {
+                write!(f, "`{name}` must be finite, but [{row}, {column}] is not")
+            }
+            Self::Type { name, requires, found } => {
+                write!(f, "`{name}` must be {requires}, got {found}")
+            }
+            Self::UnknownId { id } => write!(f, "there is no key with id {id}"),
+            Self::RepeatedId { id } => write!(f, "id {id} is named twice"),
+            Self::Format { requires, found } => {
+                write!(f, "the file must be {requires}, got {found}")
+            }
+            Self::Io { path, message, .. } => write!(f, "{path}: {message}"),
+            Self::Memory { bytes } => write!(f, "{bytes} bytes of memory are not to be had"),
             Self::Stopped => write!(f, "stopped at the caller's request"),
         }
     }

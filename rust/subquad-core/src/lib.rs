@@ -6,10 +6,12 @@
 //! | module | answers | entry point |
 //! |---|---|---|
 //! | [`attention`] | what is `softmax(scale Q K^T + bias) V`, and what are its gradients? | [`attention::forward`] |
+//! | [`halfspace`] | which keys have a score `q . k` of at least b? | [`halfspace::Index`] |
 //! | [`linalg`] | dense products | [`linalg::gemm`] |
 
 pub mod attention;
 mod error;
+pub mod halfspace;
 pub mod limits;
 pub mod linalg;
 pub mod mat;

@@ -5,11 +5,13 @@
 
 #![no_main]
 
+mod numbers;
 mod problem;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use problem::{Arrays, numbers};
+use numbers::numbers;
+use problem::Arrays;
 use subquad_core::Par;
 use subquad_core::attention::{HeadGradients, Output, Problem, Upstream, backward, forward};
 use subquad_core::mat::{MatCell, MatRef, Rows};

@@ -5,6 +5,7 @@
 
 #![no_main]
 
+mod numbers;
 mod problem;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};

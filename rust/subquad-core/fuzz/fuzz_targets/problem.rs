@@ -4,6 +4,8 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use subquad_core::attention::{Head, Visible};
 use subquad_core::mat::{MatRef, Rows};
 
+use super::numbers::{numbers, repeat};
+
 /// Arrays of one head.
 pub struct Arrays {
     /// L, S, E, Ev
@@ -44,19 +46,4 @@ impl Arrays {
             bias: self.bias.as_ref().map(|bias| Rows::F32(MatRef::from_slice(bias, l, s))),
         }
     }
-}
-
-/// `len` numbers from a few bytes each of the input, over and over: long arrays from short inputs.
-pub fn numbers(u: &mut Unstructured<'_>, len: usize) -> Result<Vec<f32>> {
-    let pattern: [[u8; 4]; 9] = u.arbitrary()?;
-    let small = u.arbitrary()?;
-    let number = |bytes: [u8; 4]| match small {
-        true => f32::from(bytes[0] as i8) / 16.0,
-        false => f32::from_le_bytes(bytes),
-    };
-    Ok(repeat(&pattern.map(number), len))
-}
-
-fn repeat<T: Copy>(pattern: &[T], len: usize) -> Vec<T> {
-    pattern.iter().copied().cycle().take(len).collect()
 }

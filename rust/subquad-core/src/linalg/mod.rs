@@ -1,5 +1,7 @@
 //! Dense linear algebra that is not fused into a kernel.
 
+mod eigen;
 mod gemm;
 
+pub use eigen::symmetric_eigen;
 pub use gemm::{Product, gemm};

@@ -1,0 +1,213 @@
+//! Several queries at once: the codes are read once for all of them.
+
+use std::ops::Range;
+
+use super::index::Parts;
+use super::planes::BLOCK;
+use super::predicate::{Plane, SURE};
+use super::quantized::Quantized;
+use super::tile::{GROUP, Narrow, Tiles};
+use super::tree::Forest;
+use super::{Info, single};
+use crate::simd::default_float_mode;
+use crate::{Par, Result};
+
+/// Blocks in a task. Fixed, so that the number of threads changes nothing.
+const TASK: usize = 128;
+
+/// Blocks whose masks are kept before any candidate is looked at. Their codes, and the keys that
+/// candidates need, stay in the second cache.
+const LISTED: usize = 64;
+
+/// Queries that go through the blocks together: their integers stay in the first cache.
+const TOGETHER: usize = 96;
+
+/// Queries from which on most keys are somebody's candidate, so that all are read ahead while the
+/// multipliers are busy.
+const CROWD: usize = 32;
+
+/// Fewer queries than this go one by one.
+const FEW: usize = 3;
+
+/// The slots inside each half-space, ascending.
+pub(super) fn slots(
+    parts: &Parts,
+    planes: &[Plane],
+    par: Par<'_>,
+    info: &mut Info,
+) -> Result<Vec<Vec<u32>>> {
+    if let Some(forest) = &parts.forest {
+        return through_tree(parts, forest, planes, par, info);
+    }
+    // Queries whose answer is plain, or that codes do not serve, go one by one.
+    let suits = |plane: &&Plane| parts.plainly(plane).is_none() && parts.coded(plane).is_some();
+    let together = planes.iter().filter(suits).count();
+    let quantized = parts.quantized.as_ref().filter(|_| together >= FEW);
+    let mut answers: Vec<Vec<u32>> = planes.iter().map(|_| Vec::new()).collect();
+    let Some(quantized) = quantized else {
+        for (answer, plane) in answers.iter_mut().zip(planes) {
+            *answer = single::slots(parts, plane, par, info)?;
+        }
+        return Ok(answers);
+    };
+    let (mut chosen, mut places) = (Vec::new(), Vec::new());
+    for (i, plane) in planes.iter().enumerate() {
+        if suits(&plane) {
+            chosen.push(plane);
+            places.push(i);
+        } else {
+            answers[i] = single::slots(parts, plane, par, info)?;
+        }
+    }
+    info.engine = "int8";
+    for (chosen, places) in chosen.chunks(TOGETHER).zip(places.chunks(TOGETHER)) {
+        let found = Together::new(parts, quantized, chosen).slots(par, info)?;
+        for (&place, found) in places.iter().zip(found) {
+            info.reported += found.len() as u64;
+            answers[place] = found;
+        }
+    }
+    Ok(answers)
+}
+
+/// The slots inside each half-space, from boxes where they are faster.
+fn through_tree(
+    parts: &Parts,
+    forest: &Forest,
+    planes: &[Plane],
+    par: Par<'_>,
+    info: &mut Info,
+) -> Result<Vec<Vec<u32>>> {
+    /// Queries in a task.
+    const TASK: usize = 16;
+    let tasks = par.map(planes.len().div_ceil(TASK), |i, pulse| {
+        let mut info = Info::default();
+        let mut answer = |plane: &Plane| {
+            if pulse.stopped() {
+                return Ok(Vec::new());
+            }
+            if parts.plainly(plane).is_none() && single::prefers_tree(parts, plane, &mut info) {
+                let through = || single::through_tree(parts, forest, plane, &mut info);
+                return Ok(default_float_mode(through));
+            }
+            single::slots(parts, plane, Par::seq(), &mut info)
+        };
+        let planes = &planes[i * TASK..((i + 1) * TASK).min(planes.len())];
+        let found: Result<Vec<_>> = planes.iter().map(&mut answer).collect();
+        (found, info)
+    })?;
+    info.engine = "tree";
+    let mut answers = Vec::with_capacity(planes.len());
+    for (found, counts) in tasks {
+        answers.extend(found?);
+        info.add(&counts);
+    }
+    Ok(answers)
+}
+
+/// Queries that go through the codes side by side.
+struct Together<'a> {
+    parts: &'a Parts,
+    quantized: &'a Quantized,
+    planes: &'a [&'a Plane],
+    tiles: Tiles,
+}
+
+impl<'a> Together<'a> {
+    fn new(parts: &'a Parts, quantized: &'a Quantized, planes: &'a [&'a Plane]) -> Self {
+        let shape = quantized.int8.shape();
+        let narrow = |plane: &&Plane| {
+            let query = plane.query().iter().map(|&x| f64::from(x));
+            let query: Vec<f64> =
+                query.chain(std::iter::repeat(0.0)).take(4 * shape.wide).collect();
+            let norms = quantized.int8.norms();
+            Narrow::new(parts.unit, &query, norms, quantized.pair, plane.norm, plane.threshold)
+        };
+        let queries: Vec<Narrow> = planes.iter().map(narrow).collect();
+        Self { parts, quantized, planes, tiles: Tiles::new(parts.unit, shape, &queries) }
+    }
+
+    fn slots(&self, par: Par<'_>, info: &mut Info) -> Result<Vec<Vec<u32>>> {
+        let blocks = self.quantized.int8.len().div_ceil(BLOCK);
+        let work = (blocks * BLOCK * self.parts.keys.dim() * self.planes.len()) as u64;
+        let tasks = par.for_work(work).map(blocks.div_ceil(TASK), |i, pulse| {
+            default_float_mode(|| {
+                let (mut found, mut info) = (Lists::new(self.planes.len()), Info::default());
+                let blocks = i * TASK..((i + 1) * TASK).min(blocks);
+                for first in blocks.clone().step_by(LISTED) {
+                    if pulse.stopped() {
+                        break;
+                    }
+                    self.part(first..(first + LISTED).min(blocks.end), &mut found, &mut info);
+                }
+                (found, info)
+            })
+        })?;
+        let mut answers = Vec::with_capacity(self.planes.len());
+        for q in 0..self.planes.len() {
+            let len = tasks.iter().map(|(found, _)| found.of(q).len()).sum();
+            let mut all = Vec::with_capacity(len);
+            tasks.iter().for_each(|(found, _)| all.extend_from_slice(found.of(q)));
+            answers.push(all);
+        }
+        tasks.iter().for_each(|(_, counts)| info.add(counts));
+        Ok(answers)
+    }
+
+    /// The slots of some blocks that are inside each half-space.
+    fn part(&self, blocks: Range<usize>, found: &mut Lists, info: &mut Info) {
+        const STRIDE: usize = 2 * LISTED;
+        let (codes, keys) = (&self.quantized.int8, &self.parts.keys);
+        let Lists { lists, candidates, sure, open } = found;
+        candidates.resize(self.tiles.len() * STRIDE, 0);
+        sure.resize(self.tiles.len() * STRIDE, 0);
+        let rows = (self.planes.len() >= CROWD).then_some(keys);
+        self.tiles.scan(self.parts.unit, codes, blocks.clone(), rows, candidates, sure, STRIDE);
+        info.bytes_read += (blocks.len() * codes.shape().block()) as u64;
+        let groups = 2 * blocks.len();
+        for (q, plane) in self.planes.iter().enumerate() {
+            open.clear();
+            let masks = q * STRIDE..q * STRIDE + groups;
+            list(blocks.start * BLOCK, &candidates[masks.clone()], &sure[masks], open);
+            let certain = open.iter().filter(|&slot| slot & SURE != 0).count();
+            info.scanned += (blocks.len() * BLOCK) as u64;
+            info.candidates += open.len() as u64;
+            info.sure += certain as u64;
+            info.bytes_read += ((open.len() - certain) * keys.stride()) as u64;
+            let kept = plane.keep(keys, self.quantized.longest, open, info);
+            lists[q].extend_from_slice(&open[..kept]);
+        }
+    }
+}
+
+/// Candidates of a range of groups, as slots from `first` on.
+fn list(first: usize, candidates: &[u16], sure: &[u16], out: &mut Vec<u32>) {
+    for (g, (&candidates, &sure)) in candidates.iter().zip(sure).enumerate() {
+        let mut left = candidates;
+        while left != 0 {
+            let bit = left.trailing_zeros();
+            left &= left - 1;
+            let mark = if sure >> bit & 1 == 1 { SURE } else { 0 };
+            out.push((first + g * GROUP) as u32 + bit | mark);
+        }
+    }
+}
+
+/// What a task finds, and its workspace.
+struct Lists {
+    lists: Vec<Vec<u32>>,
+    candidates: Vec<u16>,
+    sure: Vec<u16>,
+    open: Vec<u32>,
+}
+
+impl Lists {
+    fn new(queries: usize) -> Self {
+        let lists = (0..queries).map(|_| Vec::new()).collect();
+        Self { lists, candidates: Vec::new(), sure: Vec::new(), open: Vec::new() }
+    }
+
+    fn of(&self, query: usize) -> &[u32] {
+        &self.lists[query]
+    }
+}

@@ -1,0 +1,214 @@
+//! Codes of the keys' own coordinates: 8 bits each, and 4 bits with 4 more for the rest.
+//!
+//! Memory per key of d coordinates, besides the key: d + 4 bytes, and with the codes of 4 bits d + 8
+//! more.
+
+use std::ops::Range;
+
+use super::coder::{self, Bits, pack4, pack8, wide16};
+use super::keys::Keys;
+use super::planes::{BLOCK, Coded, Open, Planes, Shape};
+use super::residual::{self, Residuals};
+use super::store::{Reader, Writer, damaged};
+use crate::mat::MatCell;
+use crate::simd::Isa;
+use crate::{Par, Result};
+
+/// The codes.
+#[derive(Clone)]
+pub(super) struct Quantized {
+    pub int8: Planes,
+    pub int4: Option<(Planes, Residuals)>,
+    /// Not below the norm of any key.
+    pub longest: f64,
+    /// Not below the norm of the centred codes of 8 bits of any key, over the coordinates that share a
+    /// sum in 16 bits.
+    pub pair: f64,
+}
+
+/// Keys coded in one task.
+const TASK: usize = 128 * BLOCK;
+
+pub(super) fn wide(dim: usize) -> Shape {
+    Shape { wide: dim.div_ceil(4), nibbles: 0, crumbs: 0, scaled: true }
+}
+
+pub(super) fn narrow(dim: usize) -> Shape {
+    Shape { wide: 0, nibbles: dim.div_ceil(8), crumbs: 0, scaled: true }
+}
+
+/// Where tasks put what they make of the keys.
+struct Target<'a> {
+    int8: Open<'a>,
+    int4: Option<(Open<'a>, MatCell<'a, u8>)>,
+}
+
+/// The largest norms that a task has met: of centred codes of 8 bits, of 4 bits, of 4 bits of the rest,
+/// of keys, and of codes of 8 bits over the coordinates that share a sum in 16 bits.
+type Norms = [f64; 5];
+
+/// Workspace for one key.
+struct Scratch {
+    key: Vec<f32>,
+    left: Vec<f32>,
+    bits: Vec<f32>,
+    codes: Vec<u8>,
+    words: Vec<u32>,
+}
+
+impl Scratch {
+    fn new(dim: usize) -> Self {
+        let padded = Residuals::padded(dim);
+        Self {
+            key: vec![0.0; padded],
+            left: vec![0.0; padded],
+            bits: vec![0.0; padded],
+            codes: vec![0; padded],
+            words: vec![0; padded / 4],
+        }
+    }
+}
+
+impl Quantized {
+    /// No codes yet; those of 4 bits only if asked for.
+    pub fn new(dim: usize, with_int4: bool) -> Self {
+        let int4 = with_int4.then(|| (Planes::new(narrow(dim)), Residuals::new(dim)));
+        Self { int8: Planes::new(wide(dim)), int4, longest: 0.0, pair: 0.0 }
+    }
+
+    /// Makes room for keys up to slot `len`.
+    pub fn reserve(&mut self, len: usize) -> Result<()> {
+        self.int8.reserve(len)?;
+        if let Some((planes, rest)) = &mut self.int4 {
+            planes.reserve(len)?;
+            rest.reserve(len)?;
+        }
+        Ok(())
+    }
+
+    /// Codes the keys that are new.
+    pub fn extend(&mut self, isa: Isa, keys: &Keys, par: Par<'_>) -> Result<()> {
+        let (old, new) = (self.int8.len(), keys.len());
+        let mut int4 = self.int4.as_mut();
+        let target = Target {
+            int8: self.int8.grow(new)?,
+            int4: match &mut int4 {
+                Some((planes, rest)) => Some((planes.grow(new)?, rest.grow(new)?)),
+                None => None,
+            },
+        };
+        let first = old / TASK;
+        let tasks = new.div_ceil(TASK) - first;
+        let par = par.for_work(64 * (new - old) as u64 * keys.dim() as u64);
+        let norms = par.map(tasks, |i, _| {
+            let slots = (first + i) * TASK..((first + i + 1) * TASK).min(new);
+            // SAFETY: tasks begin and end with a block, and each has its own.
+            unsafe { fill(isa, keys, &target, slots.start.max(old)..slots.end) }
+        })?;
+        for [eight, four, rest, key, pair] in norms {
+            self.longest = self.longest.max(key);
+            self.pair = self.pair.max(pair);
+            self.int8.note([eight, 0.0, 0.0]);
+            if let Some((planes, residuals)) = &mut self.int4 {
+                planes.note([0.0, four, 0.0]);
+                residuals.note(rest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the keys from slot `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.int8.truncate(len);
+        if let Some((planes, rest)) = &mut self.int4 {
+            planes.truncate(len);
+            rest.truncate(len);
+        }
+    }
+
+    /// Keeps a slot from ever being a candidate.
+    pub fn bury(&mut self, slot: usize) {
+        self.int8.bury(slot);
+        if let Some((planes, _)) = &mut self.int4 {
+            planes.bury(slot);
+        }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        let int4 = self.int4.as_ref().map_or(0, |(planes, rest)| planes.bytes() + rest.bytes());
+        self.int8.bytes() + int4
+    }
+}
+
+/// Codes some keys.
+///
+/// # Safety
+///
+/// Nobody else may have a block or a row of these slots.
+unsafe fn fill(isa: Isa, keys: &Keys, target: &Target<'_>, slots: Range<usize>) -> Norms {
+    let dim = keys.dim();
+    let mut scratch = Scratch::new(dim);
+    let Scratch { key, left, bits, codes, words } = &mut scratch;
+    let mut norms = [0.0_f64; 5];
+    let mut note = |which: usize, norm: f64| norms[which] = norms[which].max(norm);
+    for slot in slots {
+        let (block, lane) = (slot / BLOCK, slot % BLOCK);
+        keys.widen(slot, &mut key[..dim]);
+
+        left.copy_from_slice(key);
+        let coded = coder::code(isa, Bits::Eight, dim, left, bits, codes);
+        note(0, coded.norm);
+        let [scale, rest] = [coded.scale, coded.rest].map(|x| f64::from(wide16(x)));
+        note(4, coder::pair_norm(codes));
+        note(3, (scale * coded.norm + rest) * (1.0 + 1e-9));
+        let words8 = &mut words[..dim.div_ceil(4)];
+        pack8(codes, words8);
+        // SAFETY: the caller's promise.
+        let mut to = unsafe { target.int8.block(block) };
+        to.put(lane, &Coded { words: words8, scale: coded.scale, rest: coded.rest });
+
+        let Some((planes, rows)) = &target.int4 else { continue };
+        left.copy_from_slice(key);
+        let coded = coder::code(isa, Bits::Four, dim, left, bits, codes);
+        note(1, coded.norm);
+        let words4 = &mut words[..dim.div_ceil(8)];
+        pack4(codes, words4);
+        // SAFETY: the caller's promise.
+        let mut to = unsafe { planes.block(block) };
+        to.put(lane, &Coded { words: words4, scale: coded.scale, rest: coded.rest });
+
+        let mut rest = coder::code(isa, Bits::Four, dim, left, bits, codes);
+        note(2, rest.norm);
+        rest.rest = coder::rest_of_rounded(rest.rest, coded.rest);
+        // SAFETY: the caller's promise.
+        residual::put(unsafe { rows.row_mut(slot) }, codes, rest);
+    }
+    norms
+}
+
+impl Quantized {
+    pub fn write<'a>(&'a self, to: &mut Writer<'a>) {
+        to.put_copy("longest", &[self.longest, self.pair]);
+        self.int8.write("8", to);
+        if let Some((planes, rest)) = &self.int4 {
+            planes.write("4", to);
+            rest.write("4", to);
+        }
+    }
+
+    /// The codes of `len` keys.
+    pub fn read(from: &Reader<'_>, dim: usize, len: usize) -> Result<Self> {
+        let [longest, pair]: [f64; 2] = from.array("longest")?;
+        let int8 = Planes::read("8", from, wide(dim), len)?;
+        let int4 = if from.has("4rest") {
+            let planes = Planes::read("4", from, narrow(dim), len)?;
+            Some((planes, Residuals::read("4", from, dim, len)?))
+        } else {
+            None
+        };
+        if !longest.is_finite() || !pair.is_finite() {
+            return Err(damaged("keys without a bound"));
+        }
+        Ok(Self { int8, int4, longest, pair })
+    }
+}

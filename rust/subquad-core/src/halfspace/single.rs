@@ -1,0 +1,263 @@
+//! One query: which engine, and how its stages follow each other.
+
+use std::ops::Range;
+
+use super::Info;
+use super::coarse::Coarse;
+use super::index::Parts;
+use super::planes::{BLOCK, Planes, Shape};
+use super::predicate::{Plane, SURE};
+use super::residual::{Fine, Residuals};
+use super::scan::{Found, scan};
+use super::tree::Forest;
+use crate::simd::default_float_mode;
+use crate::simd::ints::Unit;
+use crate::{Par, Result};
+
+/// Keys in a task. Fixed, so that the number of threads changes nothing.
+const TASK: usize = 16 * 1024;
+
+/// Blocks whose candidates are listed before any is looked at: enough to hide the way to memory.
+const LISTED: usize = 64;
+
+/// Blocks looked at to choose an engine.
+const PROBES: usize = 16;
+
+/// The slots inside, ascending.
+pub(super) fn slots(
+    parts: &Parts,
+    plane: &Plane,
+    par: Par<'_>,
+    info: &mut Info,
+) -> Result<Vec<u32>> {
+    let n = parts.keys.len();
+    if let Some(all) = parts.plainly(plane) {
+        let found: Vec<u32> = if all { parts.alive(0..n).collect() } else { Vec::new() };
+        info.engine = "none";
+        info.reported += found.len() as u64;
+        return Ok(found);
+    }
+    if let Some(forest) = parts.forest.as_ref().filter(|_| prefers_tree(parts, plane, info)) {
+        return Ok(default_float_mode(|| through_tree(parts, forest, plane, info)));
+    }
+    let engine = Engine::choose(parts, plane, info);
+    info.engine = engine.name();
+    let work = n as u64 * parts.keys.dim() as u64;
+    let found = par.for_work(work).map(n.div_ceil(TASK), |i, _| {
+        default_float_mode(|| {
+            let slots = i * TASK..((i + 1) * TASK).min(n);
+            let mut info = Info::default();
+            let found = engine.run(parts, plane, slots, &mut info);
+            (found, info)
+        })
+    })?;
+    for (_, counts) in &found {
+        info.add(counts);
+    }
+    let all = join(found.into_iter().map(|(slots, _)| slots));
+    info.reported += all.len() as u64;
+    Ok(all)
+}
+
+/// The slots inside, from boxes.
+pub(super) fn through_tree(
+    parts: &Parts,
+    forest: &Forest,
+    plane: &Plane,
+    info: &mut Info,
+) -> Vec<u32> {
+    let mut found = Vec::new();
+    info.engine = "tree";
+    forest.report(plane, &parts.keys, &parts.dead, &mut found, info);
+    info.reported += found.len() as u64;
+    found
+}
+
+/// Are boxes, if there are any, faster than codes?
+pub(super) fn prefers_tree(parts: &Parts, plane: &Plane, info: &mut Info) -> bool {
+    /// Share of the keys from which on codes are, for each dimension.
+    const SHARE: [f64; 13] =
+        [1.0, 1.0, 1.0, 1.0, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0, 0.0, 0.0, 0.0];
+    let share = SHARE[parts.keys.dim().min(12)];
+    match parts.coded(plane) {
+        Some(quantized) if share < 1.0 => {
+            let planes = &quantized.int8;
+            let coarse = Coarse::plain(parts.unit, planes.shape(), planes.norms(), plane);
+            probe(parts.unit, planes, &coarse, info) <= share
+        }
+        _ => true,
+    }
+}
+
+/// What every engine that could answer finds, with its name.
+#[cfg(test)]
+pub(super) fn every_way(parts: &Parts, plane: &Plane) -> Vec<(&'static str, Vec<u32>)> {
+    let run =
+        |engine: &Engine<'_>| engine.run(parts, plane, 0..parts.keys.len(), &mut Info::default());
+    let plain = parts.plainly(plane).is_some();
+    let engines = if plain { Vec::new() } else { Engine::all(parts, plane) };
+    let mut found: Vec<_> = engines.iter().map(|engine| (engine.name(), run(engine))).collect();
+    if let Some(forest) = &parts.forest {
+        found.push(("tree", through_tree(parts, forest, plane, &mut Info::default())));
+    }
+    found
+}
+
+/// One list of several.
+fn join(mut lists: impl Iterator<Item = Vec<u32>>) -> Vec<u32> {
+    let mut all = lists.next().unwrap_or_default();
+    lists.for_each(|list| all.extend_from_slice(&list));
+    all
+}
+
+/// A way to an answer, prepared for one query.
+enum Engine<'a> {
+    /// Every key.
+    Scan,
+    /// Codes of 8 bits, then keys.
+    Int8(&'a Planes, Coarse),
+    /// Codes of 4 bits and fewer, then those of the rest, then keys.
+    Int4(&'a Planes, Coarse, &'a Residuals, Fine),
+    /// The same, in a learnt basis.
+    Rotated(&'a Planes, Coarse, &'a Residuals, Fine),
+}
+
+impl<'a> Engine<'a> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Int8(..) => "int8",
+            Self::Int4(..) => "int4",
+            Self::Rotated(..) => "rotated",
+        }
+    }
+
+    fn choose(parts: &'a Parts, plane: &Plane, info: &mut Info) -> Self {
+        let Some(int8) = Self::int8(parts, plane) else { return Self::Scan };
+        let Self::Int8(many, _) = &int8 else { return int8 };
+        for few in [Self::rotated(parts, plane), Self::int4(parts, plane)].into_iter().flatten() {
+            if let Self::Rotated(planes, coarse, ..) | Self::Int4(planes, coarse, ..) = &few
+                && cost(planes.shape(), probe(parts.unit, planes, coarse, info))
+                    < cost(many.shape(), 0.0)
+            {
+                return few;
+            }
+        }
+        int8
+    }
+
+    /// Codes of 8 bits, if there are any and the query suits them.
+    fn int8(parts: &'a Parts, plane: &Plane) -> Option<Self> {
+        let quantized = parts.coded(plane)?;
+        let planes = &quantized.int8;
+        let coarse = Coarse::plain(parts.unit, planes.shape(), planes.norms(), plane);
+        Some(Self::Int8(planes, coarse))
+    }
+
+    fn int4(parts: &'a Parts, plane: &Plane) -> Option<Self> {
+        let (planes, rest) = parts.coded(plane)?.int4.as_ref()?;
+        let coarse = Coarse::plain(parts.unit, planes.shape(), planes.norms(), plane);
+        let query: Vec<f64> = plane.query().iter().map(|&x| f64::from(x)).collect();
+        let fine = rest.fine(&query, plane.norm, plane.threshold);
+        Some(Self::Int4(planes, coarse, rest, fine))
+    }
+
+    fn rotated(parts: &'a Parts, plane: &Plane) -> Option<Self> {
+        parts.coded(plane)?;
+        let rotated = parts.rotated.as_ref()?;
+        let (coarse, fine) = rotated.query(plane)?;
+        Some(Self::Rotated(&rotated.planes, coarse, &rotated.rest, fine))
+    }
+
+    /// Every engine that could answer.
+    #[cfg(test)]
+    fn all(parts: &'a Parts, plane: &Plane) -> Vec<Self> {
+        let codes = [Self::int8, Self::int4, Self::rotated];
+        codes.into_iter().filter_map(|of| of(parts, plane)).chain([Self::Scan]).collect()
+    }
+
+    /// The slots of a range that are inside.
+    fn run(&self, parts: &Parts, plane: &Plane, slots: Range<usize>, info: &mut Info) -> Vec<u32> {
+        info.scanned += slots.len() as u64;
+        match self {
+            Self::Scan => {
+                let mut found: Vec<u32> = parts.alive(slots).collect();
+                info.candidates += found.len() as u64;
+                settle(parts, plane, &mut found, info);
+                found
+            }
+            Self::Int8(planes, coarse) => stages(planes, slots, info, |blocks, found, info| {
+                scan(parts.unit, coarse, planes, blocks, found);
+                tally(found, info);
+                settle(parts, plane, &mut found.slots, info);
+            }),
+            Self::Int4(planes, coarse, rest, fine) | Self::Rotated(planes, coarse, rest, fine) => {
+                stages(planes, slots, info, |blocks, found, info| {
+                    scan(parts.unit, coarse, planes, blocks, found);
+                    let open = tally(found, info);
+                    info.residual += open;
+                    info.bytes_read += open * rest.stride() as u64;
+                    rest.narrow(parts.unit, fine, found);
+                    settle(parts, plane, &mut found.slots, info);
+                })
+            }
+        }
+    }
+}
+
+/// What a key costs, in bytes that could be streamed in the time: its codes, and the second stage
+/// for the share of keys that are candidates.
+pub(super) fn cost(shape: Shape, candidates: f64) -> f64 {
+    /// A candidate's.
+    const CANDIDATE: f64 = 400.0;
+    shape.block() as f64 / BLOCK as f64 + CANDIDATE * candidates
+}
+
+/// Share of candidates among the keys of some blocks spread evenly.
+fn probe(unit: Unit, planes: &Planes, coarse: &Coarse, info: &mut Info) -> f64 {
+    let blocks = planes.len() / BLOCK;
+    let mut found = Found::default();
+    let probes = blocks.min(PROBES);
+    for i in 0..probes {
+        let block = (2 * i + 1) * blocks / (2 * probes);
+        scan(unit, coarse, planes, block..block + 1, &mut found);
+    }
+    info.bytes_read += (probes * planes.shape().block()) as u64;
+    found.slots.len() as f64 / (probes * BLOCK).max(1) as f64
+}
+
+/// Runs the stages over a range of slots, a few blocks at a time.
+fn stages(
+    planes: &Planes,
+    slots: Range<usize>,
+    info: &mut Info,
+    mut stage: impl FnMut(Range<usize>, &mut Found, &mut Info),
+) -> Vec<u32> {
+    let blocks = slots.start / BLOCK..slots.end.div_ceil(BLOCK);
+    info.bytes_read += (blocks.len() * planes.shape().block()) as u64;
+    let (mut all, mut found) = (Vec::new(), Found::default());
+    for first in blocks.clone().step_by(LISTED) {
+        found.slots.clear();
+        found.ends.clear();
+        stage(first..(first + LISTED).min(blocks.end), &mut found, info);
+        all.extend_from_slice(&found.slots);
+    }
+    all
+}
+
+/// Counts candidates, and gives the number of those that are open.
+fn tally(found: &Found, info: &mut Info) -> u64 {
+    let sure = found.slots.iter().filter(|&slot| slot & SURE != 0).count() as u64;
+    info.candidates += found.slots.len() as u64;
+    info.sure += sure;
+    found.slots.len() as u64 - sure
+}
+
+/// The last stage: the keys themselves.
+fn settle(parts: &Parts, plane: &Plane, slots: &mut Vec<u32>, info: &mut Info) {
+    let before = info.f32 + info.f64 + info.exact;
+    let kept = plane.keep(&parts.keys, parts.longest(), slots, info);
+    let read = info.f32 + info.f64 + info.exact - before;
+    info.bytes_read += read * parts.keys.stride() as u64;
+    slots.truncate(kept);
+}

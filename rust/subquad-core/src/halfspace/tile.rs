@@ -1,0 +1,295 @@
+//! The first stage for many queries: blocks of keys against tiles of queries.
+//!
+//! A tile keeps its sums in registers while it walks the coordinates, and leaves two bits for every
+//! query and key: candidate, and sure. The intervals are those of [`coarse`](super::coarse), for
+//! queries in 8 bits.
+//!
+//! # Sums in 16 bits
+//!
+//! AVX2 multiplies bytes in pairs, into 16 bits. The pairs are added up there, without being
+//! widened, over [`FLUSH`] lines: two coordinates of each fall into the same 16 bits. The codes are
+//! unsigned, `c + 128`, so the sum begins at `-128 sum(u)`; it may wrap on the way, for in arithmetic
+//! modulo 2^16 only its final value counts, and by Cauchy-Schwarz that is
+//!
+//! > |sum u c| <= |u| |c| <= 32767
+//!
+//! with norms over the coordinates of one such sum, the second the largest that any key has. A pair
+//! itself must not saturate: `255 (|u_1| + |u_2|) <= 32767`. [`Narrow`] chooses the unit of the query
+//! so, and checks the integers it gets.
+
+use super::coarse::{Coarse, Integers};
+use super::keys::Keys;
+use super::planes::{BLOCK, Planes, Shape};
+use crate::simd::ints::{Ints, Unit, multiversion_ints, quad};
+use crate::simd::{Lanes, touch_second};
+
+/// Lines whose products are added in 16 bits.
+pub(super) const FLUSH: usize = 8;
+
+/// Coordinates of a line that share 16 bits, of the four that a key has: the first or the last two.
+pub(super) fn lane(coordinate: usize) -> usize {
+    coordinate / 2 % 2
+}
+
+/// Queries in the largest tile.
+const MOST: usize = 12;
+
+/// Keys that share a mask of 16 bits.
+pub(super) const GROUP: usize = 16;
+
+/// Queries, prepared for the kernels.
+pub(super) struct Tiles {
+    /// Queries in a tile: as many as registers hold.
+    width: usize,
+    tiles: Vec<Tile>,
+}
+
+struct Tile {
+    /// `[line][query]`: four coordinates.
+    words: Vec<i32>,
+    /// `[flush][query]`: what sums begin with.
+    start: Vec<i32>,
+    alpha: [f32; MOST],
+    beta: [f32; MOST],
+    gamma: [f32; MOST],
+    low: [f32; MOST],
+    high: [f32; MOST],
+}
+
+/// A query in 8 bits.
+pub(super) struct Narrow {
+    words: Vec<i32>,
+    start: Vec<i32>,
+    coarse: Coarse,
+}
+
+impl Narrow {
+    /// `query` is padded with zeros to whole lines; `pair` is the largest norm of codes of a key
+    /// over the coordinates that share 16 bits.
+    pub fn new(
+        unit: Unit,
+        query: &[f64],
+        norms: [f64; 3],
+        pair: f64,
+        norm: f64,
+        threshold: f64,
+    ) -> Self {
+        let integers = if unit.is_narrow() {
+            narrow_integers(query, norms[0], pair)
+        } else {
+            Integers::of(query, 127, norms[0])
+        };
+        let u = &integers.u;
+        let words = u.chunks_exact(4).map(|u| quad([0, 1, 2, 3].map(|i| u[i] as i8))).collect();
+        let start = if unit.is_narrow() {
+            u.chunks(4 * FLUSH).map(|u| pack_start(lane_sums(u, |u| -128 * u))).collect()
+        } else {
+            vec![-128 * u.iter().sum::<i32>()]
+        };
+        let coarse = Coarse::of_wide(&integers, norms, norm, threshold);
+        Self { words, start, coarse }
+    }
+}
+
+/// Sums over the coordinates of each lane of 16 bits.
+fn lane_sums(u: &[i32], f: impl Fn(i32) -> i32) -> [i32; 2] {
+    let mut sums = [0; 2];
+    for (j, &u) in u.iter().enumerate() {
+        sums[lane(j)] += f(u);
+    }
+    sums
+}
+
+/// Both in a word, modulo 2^16.
+fn pack_start([low, high]: [i32; 2]) -> i32 {
+    (low & 0xffff) | high << 16
+}
+
+/// Integers for which neither a pair saturates nor a sum leaves 16 bits.
+fn narrow_integers(query: &[f64], norm: f64, pair: f64) -> Integers {
+    let pairs = query.chunks_exact(2).map(|x| (x[0].abs() + x[1].abs()) / 128.0);
+    let mut needed = pairs.fold(0.0_f64, f64::max);
+    loop {
+        let integers = Integers::with_unit(query, needed, 127, norm);
+        let pairs_fit = integers.u.chunks_exact(2).all(|u| u[0].abs() + u[1].abs() <= 128);
+        let sums_fit = integers.u.chunks(4 * FLUSH).all(|u| {
+            lane_sums(u, |u| u * u).into_iter().all(|x| f64::from(x).sqrt() * pair <= 32767.0)
+        });
+        if pairs_fit && sums_fit {
+            return integers;
+        }
+        needed = f64::from(integers.unit) * 1.02;
+    }
+}
+
+impl Tiles {
+    pub fn new(unit: Unit, shape: Shape, queries: &[Narrow]) -> Self {
+        let width = match unit {
+            Unit::Vnni512 => 12,
+            Unit::Vnni256 | Unit::Avx2 => 6,
+            Unit::Portable => 4,
+        };
+        let tile = |queries: &[Narrow]| {
+            // A tile with room to spare is filled up with queries that find nothing.
+            let of = |f: fn(&Coarse) -> f32, none: f32| {
+                std::array::from_fn(|t| queries.get(t).map_or(none, |q| f(&q.coarse)))
+            };
+            let interleave = |of: fn(&Narrow) -> &Vec<i32>| {
+                let value = |i: usize, t: usize| queries.get(t).map_or(0, |q| of(q)[i]);
+                let len = of(&queries[0]).len();
+                (0..len).flat_map(|i| (0..width).map(move |t| value(i, t))).collect()
+            };
+            Tile {
+                words: interleave(|q| &q.words),
+                start: interleave(|q| &q.start),
+                alpha: of(|c| c.alpha[0], 0.0),
+                beta: of(|c| c.beta, 0.0),
+                gamma: of(|c| c.gamma, 0.0),
+                low: of(|c| c.low, f32::INFINITY),
+                high: of(|c| c.high, f32::INFINITY),
+            }
+        };
+        assert!(queries.iter().all(|q| q.words.len() == shape.wide));
+        Self { width, tiles: queries.chunks(width).map(tile).collect() }
+    }
+
+    /// Number of queries, filled up to whole tiles.
+    pub fn len(&self) -> usize {
+        self.width * self.tiles.len()
+    }
+
+    /// Masks of candidates and of sure ones: bit `i` of `masks[query * stride + group]` is key
+    /// `16 group + i`, counted from the first block. There are two groups to a block. `rows` are the
+    /// keys themselves, if they are to be brought nearer meanwhile.
+    pub fn scan(
+        &self,
+        unit: Unit,
+        planes: &Planes,
+        blocks: std::ops::Range<usize>,
+        rows: Option<&Keys>,
+        candidates: &mut [u16],
+        sure: &mut [u16],
+        stride: usize,
+    ) {
+        let shape = planes.shape();
+        assert!(blocks.end <= planes.len().div_ceil(BLOCK) && 2 * blocks.len() <= stride);
+        assert!(candidates.len() >= self.len() * stride && sure.len() == candidates.len());
+        for i in blocks.clone() {
+            let block = planes.ptr().wrapping_add(i * shape.block());
+            let (from, bytes) = rows.map_or((block, 0), |keys| keys.block(i * BLOCK, BLOCK));
+            let share = bytes.div_ceil(self.tiles.len());
+            for (t, tile) in self.tiles.iter().enumerate() {
+                touch_second(from.wrapping_add(t * share), share);
+                let at = t * self.width * stride + 2 * (i - blocks.start);
+                let (candidates, sure) = (&mut candidates[at..], &mut sure[at..]);
+                assert!(candidates.len() > (self.width - 1) * stride + 1);
+                let (to, also) = (candidates.as_mut_ptr(), sure.as_mut_ptr());
+                // SAFETY: the block exists; the tile has words for its lines; masks have room for two
+                // groups of every query.
+                unsafe { tile_scan(unit, block, shape.wide, tile, to, also, stride) };
+            }
+        }
+    }
+}
+
+multiversion_ints! {
+    unsafe fn tile_scan(block: *const u8, lines: usize, tile: &Tile, candidates: *mut u16, sure: *mut u16, stride: usize) = tile_body {
+        vnni512: [vnni512::I32x16, 12, 2],
+        vnni256: [vnni256::Vnni8, 6, 2],
+        avx2: [avx2::I32x8, 6, 2],
+        portable: [portable::I32x4, 4, 4],
+    }
+}
+
+/// # Safety
+///
+/// The block must be readable and have so many lines, all of 8 bits, and scales; the tile words for
+/// them, and `Q` queries; the masks must have room for two groups at every `stride`, `Q` times; `G`
+/// vectors must be one group or two; the instruction set must be enabled.
+#[inline(always)]
+unsafe fn tile_body<V: Ints, const Q: usize, const G: usize>(
+    block: *const u8,
+    lines: usize,
+    tile: &Tile,
+    candidates: *mut u16,
+    sure: *mut u16,
+    stride: usize,
+) {
+    let groups = V::N * G / GROUP;
+    for first in (0..BLOCK / GROUP).step_by(groups) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let at = first * GROUP;
+            let sums = sums::<V, Q, G>(block.add(4 * at), lines, tile);
+            let number = |which: usize, g: usize| {
+                let at = 4 * BLOCK * lines + 2 * (which * BLOCK + at + g * V::N);
+                <V::F as Lanes>::load_bf16(block.add(at).cast())
+            };
+            let splat = |x: f32| <V::F as Lanes>::splat(x);
+            for t in 0..Q {
+                let (mut candidate, mut certain) = (0_u32, 0_u32);
+                for g in 0..G {
+                    let score = sums[t][g].to_float();
+                    let (alpha, beta) = (splat(tile.alpha[t]), splat(tile.beta[t]));
+                    let (scale, rest, gamma) = (number(0, g), number(1, g), splat(tile.gamma[t]));
+                    let most = rest.fma(gamma, score.fma(alpha, beta).mul(scale));
+                    let bits = most.ge_bits(splat(tile.low[t]));
+                    if bits != 0 {
+                        let middle = score.mul(alpha).sub(beta).mul(scale);
+                        let least = middle.sub(rest.mul(gamma));
+                        candidate |= bits << (g * V::N);
+                        certain |= (bits & least.ge_bits(splat(tile.high[t]))) << (g * V::N);
+                    }
+                }
+                for k in 0..groups {
+                    let to = t * stride + first + k;
+                    *candidates.add(to) = (candidate >> (GROUP * k)) as u16;
+                    *sure.add(to) = (certain >> (GROUP * k)) as u16;
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// As [`tile_body`].
+#[inline(always)]
+unsafe fn sums<V: Ints, const Q: usize, const G: usize>(
+    codes: *const u8,
+    lines: usize,
+    tile: &Tile,
+) -> [[V; G]; Q] {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let part = |first: usize, lines: usize, start: *const i32| {
+            let mut part: [[V; G]; Q] = std::array::from_fn(|t| [V::splat(*start.add(t)); G]);
+            for j in first..first + lines {
+                let words = tile.words.as_ptr().add(j * Q);
+                let codes: [V; G] =
+                    std::array::from_fn(|g| V::load(codes.add(4 * (BLOCK * j + g * V::N))));
+                for t in 0..Q {
+                    let word = V::splat(*words.add(t));
+                    for g in 0..G {
+                        part[t][g] = part[t][g].pairs(codes[g], word);
+                    }
+                }
+            }
+            part
+        };
+        let start = tile.start.as_ptr();
+        if !V::NARROW {
+            return part(0, lines, start);
+        }
+        let mut sums = [[V::splat(0); G]; Q];
+        for first in (0..lines).step_by(FLUSH) {
+            let next = part(first, FLUSH.min(lines - first), start.add(first / FLUSH * Q));
+            for t in 0..Q {
+                for g in 0..G {
+                    sums[t][g] = sums[t][g].add(next[t][g].widen());
+                }
+            }
+        }
+        sums
+    }
+}
