@@ -2,15 +2,29 @@
 
 use std::sync::OnceLock;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyKeyError, PyMemoryError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use subquad_core::par::Stop;
 use subquad_core::{Error, Par};
 
 /// Maps an error of the core to the Python exception the docs promise.
 pub fn to_py(err: &Error) -> PyErr {
-    // Every refusal so far is about a value; a variant that is not gets its own arm here.
-    PyValueError::new_err(err.to_string())
+    let text = err.to_string();
+    match err {
+        Error::Type { .. } => PyTypeError::new_err(text),
+        // With the id, for the Python layer to say where in its argument it stands.
+        Error::UnknownId { id } | Error::RepeatedId { id } => PyKeyError::new_err((text, *id)),
+        Error::Io { path, code: Some(code), message } => {
+            // Python adds the number and the path itself; the last argument counts on Windows only,
+            // where the number is one of that system's.
+            let message = message.split(" (os error").next().unwrap_or(message).to_owned();
+            PyOSError::new_err((*code, message, path.clone(), *code))
+        }
+        Error::Io { .. } => PyOSError::new_err(text),
+        Error::Memory { .. } => PyMemoryError::new_err(text),
+        // Every other refusal is about a value.
+        _ => PyValueError::new_err(text),
+    }
 }
 
 /// Runs `work` on up to `workers` threads without holding the interpreter, and lets Ctrl-C interrupt

@@ -4,6 +4,7 @@
 mod arrays;
 mod attention;
 mod detach;
+mod halfspace;
 mod limits;
 mod threads;
 
@@ -15,6 +16,8 @@ mod _subquad {
     use crate::attention::{
         attention_backward, attention_bounds, attention_forward, attention_kernel,
     };
+    #[pymodule_export]
+    use crate::halfspace::HalfspaceIndex;
     #[pymodule_export]
     use crate::limits::measure_limits;
     #[pymodule_export]

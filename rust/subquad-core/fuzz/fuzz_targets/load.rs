@@ -38,7 +38,8 @@ fn meddle(u: &mut Unstructured<'_>) -> Result<()> {
 
 /// Keys of any type: some removed and forgotten, some removed.
 fn build(u: &mut Unstructured<'_>) -> Result<Index> {
-    let (n, d) = (u.int_in_range(0..=150)?, u.int_in_range(1..=20)?);
+    // Beyond the number from which a basis is learnt.
+    let (n, d) = (u.int_in_range(0..=330)?, u.int_in_range(1..=20)?);
     let kind = *u.choose(&[KeyType::F32, KeyType::F16, KeyType::Bf16])?;
     let method = *u.choose(&Method::ALL)?;
     let method = if method == Method::Tree && d > 12 { Method::Auto } else { method };

@@ -71,7 +71,9 @@ fn moments(rows: &[f64], n: usize) -> Vec<f64> {
     let columns = transposed(rows, n);
     let count = rows.len() / n;
     let mut sum = product(&columns, &columns, count);
-    sum.iter_mut().for_each(|x| *x /= count as f64);
+    for x in &mut sum {
+        *x /= count as f64;
+    }
     sum
 }
 
@@ -79,7 +81,9 @@ fn moments(rows: &[f64], n: usize) -> Vec<f64> {
 fn roots(moments: &[f64], n: usize, by: f64) -> Option<[Vec<f64>; 2]> {
     let (mut values, vectors) = symmetric_eigen(moments, n)?;
     let mean = values.iter().sum::<f64>() / n as f64;
-    values.iter_mut().for_each(|x| *x = (1.0 - by) * x.max(0.0) + by * mean);
+    for x in &mut values {
+        *x = (1.0 - by) * x.max(0.0) + by * mean;
+    }
     if !values.iter().all(|&x| x > 0.0) {
         return None;
     }
@@ -96,7 +100,7 @@ impl Basis {
     /// Learns a basis, if the data allow one; `typical` are queries, row by row.
     pub fn learn(keys: &Keys, typical: Option<&[f32]>) -> Option<Self> {
         let n = keys.dim();
-        if n > LARGEST || n < 8 || keys.len() < 256 {
+        if !(8..=LARGEST).contains(&n) || keys.len() < 256 {
             return None;
         }
         let sample = Sample::of(keys);

@@ -6,7 +6,7 @@ use super::index::Parts;
 use super::planes::BLOCK;
 use super::predicate::{Plane, SURE};
 use super::quantized::Quantized;
-use super::tile::{GROUP, Narrow, Tiles};
+use super::tile::{GROUP, LISTED, Masks, Narrow, Tiles};
 use super::tree::Forest;
 use super::{Info, single};
 use crate::simd::default_float_mode;
@@ -14,10 +14,6 @@ use crate::{Par, Result};
 
 /// Blocks in a task. Fixed, so that the number of threads changes nothing.
 const TASK: usize = 128;
-
-/// Blocks whose masks are kept before any candidate is looked at. Their codes, and the keys that
-/// candidates need, stay in the second cache.
-const LISTED: usize = 64;
 
 /// Queries that go through the blocks together: their integers stay in the first cache.
 const TOGETHER: usize = 96;
@@ -147,67 +143,65 @@ impl<'a> Together<'a> {
         for q in 0..self.planes.len() {
             let len = tasks.iter().map(|(found, _)| found.of(q).len()).sum();
             let mut all = Vec::with_capacity(len);
-            tasks.iter().for_each(|(found, _)| all.extend_from_slice(found.of(q)));
+            for (found, _) in &tasks {
+                all.extend_from_slice(found.of(q));
+            }
             answers.push(all);
         }
-        tasks.iter().for_each(|(_, counts)| info.add(counts));
+        for (_, counts) in &tasks {
+            info.add(counts);
+        }
         Ok(answers)
     }
 
     /// The slots of some blocks that are inside each half-space.
-    fn part(&self, blocks: Range<usize>, found: &mut Lists, info: &mut Info) {
-        const STRIDE: usize = 2 * LISTED;
+    fn part(&self, blocks: Range<usize>, lists: &mut Lists, info: &mut Info) {
         let (codes, keys) = (&self.quantized.int8, &self.parts.keys);
-        let Lists { lists, candidates, sure, open } = found;
-        candidates.resize(self.tiles.len() * STRIDE, 0);
-        sure.resize(self.tiles.len() * STRIDE, 0);
+        let Lists { found, masks, open } = lists;
         let rows = (self.planes.len() >= CROWD).then_some(keys);
-        self.tiles.scan(self.parts.unit, codes, blocks.clone(), rows, candidates, sure, STRIDE);
+        self.tiles.scan(self.parts.unit, codes, blocks.clone(), rows, masks);
         info.bytes_read += (blocks.len() * codes.shape().block()) as u64;
-        let groups = 2 * blocks.len();
         for (q, plane) in self.planes.iter().enumerate() {
             open.clear();
-            let masks = q * STRIDE..q * STRIDE + groups;
-            list(blocks.start * BLOCK, &candidates[masks.clone()], &sure[masks], open);
+            list(blocks.start * BLOCK, masks.of(q, 2 * blocks.len()), open);
             let certain = open.iter().filter(|&slot| slot & SURE != 0).count();
             info.scanned += (blocks.len() * BLOCK) as u64;
             info.candidates += open.len() as u64;
             info.sure += certain as u64;
             info.bytes_read += ((open.len() - certain) * keys.stride()) as u64;
             let kept = plane.keep(keys, self.quantized.longest, open, info);
-            lists[q].extend_from_slice(&open[..kept]);
+            found[q].extend_from_slice(&open[..kept]);
         }
     }
 }
 
-/// Candidates of a range of groups, as slots from `first` on.
-fn list(first: usize, candidates: &[u16], sure: &[u16], out: &mut Vec<u32>) {
-    for (g, (&candidates, &sure)) in candidates.iter().zip(sure).enumerate() {
+/// Candidates of some groups, as slots from `first` on.
+fn list(first: usize, masks: impl Iterator<Item = (u16, u16)>, out: &mut Vec<u32>) {
+    for (g, (candidates, sure)) in masks.enumerate() {
         let mut left = candidates;
         while left != 0 {
             let bit = left.trailing_zeros();
             left &= left - 1;
             let mark = if sure >> bit & 1 == 1 { SURE } else { 0 };
-            out.push((first + g * GROUP) as u32 + bit | mark);
+            out.push(((first + g * GROUP) as u32 + bit) | mark);
         }
     }
 }
 
 /// What a task finds, and its workspace.
 struct Lists {
-    lists: Vec<Vec<u32>>,
-    candidates: Vec<u16>,
-    sure: Vec<u16>,
+    found: Vec<Vec<u32>>,
+    masks: Masks,
     open: Vec<u32>,
 }
 
 impl Lists {
     fn new(queries: usize) -> Self {
-        let lists = (0..queries).map(|_| Vec::new()).collect();
-        Self { lists, candidates: Vec::new(), sure: Vec::new(), open: Vec::new() }
+        let found = (0..queries).map(|_| Vec::new()).collect();
+        Self { found, masks: Masks::default(), open: Vec::new() }
     }
 
     fn of(&self, query: usize) -> &[u32] {
-        &self.lists[query]
+        &self.found[query]
     }
 }

@@ -3,23 +3,21 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::basis::{self, Basis};
-use super::coarse::is_tame;
+use super::basis;
 use super::ids::Ids;
-use super::keys::{Dead, Keys};
+use super::keys::Keys;
 use super::predicate::{self, Plane};
-use super::quantized::Quantized;
-use super::rotated::Rotated;
-use super::tree::Forest;
 use super::{
     Batch, Info, KeyType, LARGEST_DIM, LARGEST_TREE, Method, Report, Stats, batch, single, topk,
 };
 use crate::mat::{MatRef, Rows};
-use crate::simd::ints::Unit;
-use crate::simd::{Isa, default_float_mode};
+use crate::simd::default_float_mode;
 use crate::{Error, Par, Result};
 
+mod parts;
 mod persist;
+
+pub(super) use parts::Parts;
 
 /// Keys, and engines that report which of them lie in a half-space.
 #[derive(Clone)]
@@ -28,36 +26,6 @@ pub struct Index {
     ids: Ids,
     parts: Parts,
 }
-
-/// What answers are found in. Everything counts keys by slots.
-#[derive(Clone)]
-pub(super) struct Parts {
-    pub keys: Keys,
-    pub dead: Dead,
-    pub quantized: Option<Quantized>,
-    /// Not without `quantized`.
-    pub rotated: Option<Rotated>,
-    pub forest: Option<Forest>,
-    /// Queries to learn from, row by row.
-    typical: Option<Arc<[f32]>>,
-    /// Number of keys that the engines were chosen for.
-    chosen_for: usize,
-    pub isa: Isa,
-    pub unit: Unit,
-}
-
-/// Keys up to which codes are not worth building.
-const SMALL: usize = 256;
-
-/// Numbers in keys from which codes of 8 bits leave the caches, and fewer bits read faster.
-const FAR: usize = 2 << 20;
-
-/// Largest dimension in which boxes are tried unasked, and keys from which they pay.
-const LOW: usize = 8;
-const BUSHY: usize = 2048;
-
-/// How much a learnt basis must save.
-const WORTH: f64 = 1.15;
 
 /// Rows of typical queries in float32, a sample if there are many.
 fn typical_queries(rows: &Rows<'_>, dim: usize) -> Result<Arc<[f32]>> {
@@ -141,6 +109,7 @@ impl Index {
         self.method
     }
 
+    #[cfg(test)]
     pub(super) fn parts(&self) -> &Parts {
         &self.parts
     }
@@ -318,178 +287,5 @@ impl Index {
             mapped: self.parts.keys.is_mapped(),
             next_id: self.ids.next(),
         }
-    }
-}
-
-impl Parts {
-    /// Keys, and no engine.
-    pub fn new(keys: Keys) -> Self {
-        let isa = Isa::detect();
-        let (dead, unit) = (Dead::none(), Unit::of(isa));
-        Self {
-            keys,
-            dead,
-            quantized: None,
-            rotated: None,
-            forest: None,
-            typical: None,
-            chosen_for: 0,
-            isa,
-            unit,
-        }
-    }
-
-    /// Builds the engines that suit the method and the keys. `basis` is used if there is one and none
-    /// can be learnt from typical queries.
-    fn build(&mut self, method: Method, basis: Option<&Basis>, par: Par<'_>) -> Result<()> {
-        let (n, dim) = (self.keys.len(), self.keys.dim());
-        self.chosen_for = n;
-        let (codes, tree) = match method {
-            Method::Scan => (false, false),
-            Method::Tree => (false, true),
-            Method::Quantized | Method::Rotated => (true, false),
-            Method::Auto => (n >= SMALL, n >= BUSHY && dim <= LOW),
-        };
-        default_float_mode(|| {
-            let mut forest = tree.then(|| Forest::new(dim));
-            forest.iter_mut().try_for_each(|forest| forest.extend(&self.keys, n, par))?;
-            self.forest = forest;
-            if !codes {
-                return Ok(());
-            }
-            let far = n * dim >= FAR || method == Method::Quantized;
-            let turns = method == Method::Rotated || (method == Method::Auto && n * dim >= FAR / 4);
-            let basis = match basis.filter(|_| self.typical.is_none()) {
-                Some(basis) => Some(basis.clone()),
-                None if turns => Basis::learn(&self.keys, self.typical.as_deref())
-                    .filter(|basis| method == Method::Rotated || basis.saves > WORTH),
-                None => None,
-            };
-            let mut quantized = Quantized::new(dim, far && basis.is_none());
-            quantized.extend(self.isa, &self.keys, par)?;
-            let turned = basis.map(|basis| {
-                let mut rotated = Rotated::new(basis);
-                rotated.extend(self.isa, &self.keys, par).map(|()| rotated)
-            });
-            (self.rotated, self.quantized) = (turned.transpose()?, Some(quantized));
-            for slot in (0..n).filter(|&slot| self.dead.contains(slot)) {
-                self.quantized.iter_mut().for_each(|codes| codes.bury(slot));
-                self.rotated.iter_mut().for_each(|codes| codes.planes.bury(slot));
-            }
-            Ok(())
-        })
-    }
-
-    /// Adds keys, or nothing if that fails.
-    fn extend(
-        &mut self,
-        name: &'static str,
-        rows: &Rows<'_>,
-        method: Method,
-        par: Par<'_>,
-    ) -> Result<()> {
-        let old = self.keys.len();
-        self.keys.extend(name, rows)?;
-        // Engines for few keys do not suit many; choosing anew whenever keys have doubled costs each
-        // of them a constant.
-        let outgrown = method == Method::Auto && self.keys.len() >= SMALL.max(2 * self.chosen_for);
-        let coded = default_float_mode(|| {
-            if outgrown {
-                let basis = self.rotated.as_ref().map(|rotated| rotated.basis.clone());
-                return self.build(method, basis.as_ref(), par);
-            }
-            if let Some(quantized) = &mut self.quantized {
-                quantized.extend(self.isa, &self.keys, par)?;
-            }
-            if let Some(rotated) = &mut self.rotated {
-                rotated.extend(self.isa, &self.keys, par)?;
-            }
-            if let Some(forest) = &mut self.forest {
-                forest.extend(&self.keys, self.keys.len(), par)?;
-            }
-            Ok(())
-        });
-        if coded.is_err() {
-            self.keys.truncate(old);
-            if let Some(quantized) = &mut self.quantized {
-                quantized.truncate(old);
-            }
-            if let Some(rotated) = &mut self.rotated {
-                rotated.truncate(old);
-            }
-        }
-        coded
-    }
-
-    /// Takes a key out of every answer.
-    fn bury(&mut self, slot: usize) -> Result<()> {
-        self.dead.insert(slot)?;
-        if let Some(quantized) = &mut self.quantized {
-            quantized.bury(slot);
-        }
-        if let Some(rotated) = &mut self.rotated {
-            rotated.planes.bury(slot);
-        }
-        Ok(())
-    }
-
-    /// The same without what is gone, and with the engines that suit what is left.
-    fn compacted(&self, method: Method, par: Par<'_>) -> Result<Self> {
-        let n = self.keys.len();
-        let mut parts = Self::new(self.keys.gather(self.alive(0..n))?);
-        parts.typical.clone_from(&self.typical);
-        parts.build(method, self.rotated.as_ref().map(|rotated| &rotated.basis), par)?;
-        Ok(parts)
-    }
-
-    fn engines(&self) -> Vec<&'static str> {
-        let mut engines = vec!["scan"];
-        if let Some(quantized) = &self.quantized {
-            engines.push("int8");
-            engines.extend(quantized.int4.as_ref().map(|_| "int4"));
-        }
-        engines.extend(self.rotated.as_ref().map(|_| "rotated"));
-        engines.extend(self.forest.as_ref().map(|_| "tree"));
-        engines
-    }
-
-    /// Bytes of the engines.
-    fn bytes(&self) -> u64 {
-        self.quantized.as_ref().map_or(0, Quantized::bytes)
-            + self.rotated.as_ref().map_or(0, Rotated::bytes)
-            + self.forest.as_ref().map_or(0, Forest::bytes)
-    }
-
-    /// The slots of a range whose keys are there.
-    pub fn alive(&self, slots: Range<usize>) -> impl Iterator<Item = u32> {
-        slots.filter(|&slot| !self.dead.contains(slot)).map(|slot| slot as u32)
-    }
-
-    /// The codes, if there are any and float32 holds the query and the keys.
-    pub fn coded(&self, plane: &Plane) -> Option<&Quantized> {
-        let tame = |quantized: &&Quantized| is_tame(plane.norm) && is_tame(quantized.longest);
-        self.quantized.as_ref().filter(tame)
-    }
-
-    /// Not below the norm of any key.
-    pub fn longest(&self) -> f64 {
-        self.quantized.as_ref().map_or(f64::INFINITY, |quantized| quantized.longest)
-    }
-
-    /// Everything or nothing, where the threshold alone says so.
-    pub fn plainly(&self, plane: &Plane) -> Option<bool> {
-        // Infinity times zero is NaN, with which nothing compares.
-        let reach = plane.norm * self.longest() * (1.0 + 1e-9);
-        if plane.threshold == f64::NEG_INFINITY || plane.threshold < -reach {
-            return Some(true);
-        }
-        (plane.threshold == f64::INFINITY || plane.threshold > reach).then_some(false)
-    }
-
-    /// Scores in float32 of at most `count` keys, spread evenly.
-    pub fn sample(&self, query: &[f32], count: usize) -> Vec<f32> {
-        let step = self.keys.len().div_ceil(count).max(1);
-        let slots = (0..self.keys.len()).step_by(step).filter(|&slot| !self.dead.contains(slot));
-        slots.map(|slot| predicate::nearly(query, &self.keys, slot).0 as f32).collect()
     }
 }

@@ -97,11 +97,12 @@ impl Keys {
         self.dim * self.kind.size()
     }
 
-    /// Where a row begins, typed by the caller.
+    /// Where a row begins. Elements must be of the type `E`.
     #[inline(always)]
-    pub fn row(&self, slot: usize) -> *const u8 {
-        debug_assert!(slot < self.len);
-        self.bytes.ptr().wrapping_add(slot * self.dim * self.kind.size())
+    #[allow(clippy::cast_ptr_alignment)] // rows follow each other from an aligned start
+    pub fn row<E: Key>(&self, slot: usize) -> *const E {
+        debug_assert!(slot < self.len && size_of::<E>() == self.kind.size());
+        self.bytes.ptr().cast::<E>().wrapping_add(slot * self.dim)
     }
 
     /// Where up to `count` rows from `slot` on are, and their bytes.
@@ -115,7 +116,7 @@ impl Keys {
         assert!(slot < self.len && out.len() == self.dim);
         with_key_type!(self.kind, E => {
             // SAFETY: the slot exists, and rows are aligned to their elements.
-            let row = unsafe { std::slice::from_raw_parts(self.row(slot).cast::<E>(), self.dim) };
+            let row = unsafe { std::slice::from_raw_parts(self.row::<E>(slot), self.dim) };
             for (x, &y) in out.iter_mut().zip(row) {
                 *x = Key::widen(y);
             }
@@ -154,6 +155,7 @@ impl Keys {
         };
         let bytes = total.checked_mul(stride).ok_or(Error::Memory { bytes: usize::MAX })?;
         self.bytes.try_resize(bytes)?;
+        #[allow(clippy::cast_ptr_alignment)] // as in `row`
         let to = self.bytes.to_mut()[old * stride..].as_mut_ptr().cast::<E>();
         for i in 0..view.rows() {
             // SAFETY: there is room for the new rows, aligned to their elements.
@@ -255,7 +257,7 @@ impl Dead {
         let words: Buf<u64> = from.take("dead", None)?;
         let beyond = words.len() > len.div_ceil(64)
             || (words.len() == len.div_ceil(64)
-                && len % 64 != 0
+                && !len.is_multiple_of(64)
                 && words.last().is_some_and(|word| word >> (len % 64) != 0));
         if beyond {
             return Err(damaged("a tombstone beyond the last key"));

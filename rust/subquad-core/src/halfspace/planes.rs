@@ -117,10 +117,6 @@ impl Planes {
         self.blocks.len() as u64
     }
 
-    pub fn is_mapped(&self) -> bool {
-        self.blocks.is_mapped()
-    }
-
     /// Largest norm of the centred codes of a key, for each width.
     pub fn norms(&self) -> [f64; 3] {
         self.norms
@@ -130,12 +126,6 @@ impl Planes {
     #[inline(always)]
     pub fn ptr(&self) -> *const u8 {
         self.blocks.ptr()
-    }
-
-    /// Makes room for the keys up to slot `len`, so that [`fill`](Self::fill) cannot fail.
-    pub fn reserve(&mut self, len: usize) -> Result<()> {
-        let size = len.div_ceil(BLOCK) * self.shape.block();
-        self.blocks.try_reserve(size.saturating_sub(self.blocks.len()))
     }
 
     /// The blocks of the slots from `len()` up to `upto`, to be filled by tasks; new slots are buried.

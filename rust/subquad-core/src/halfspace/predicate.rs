@@ -10,7 +10,7 @@
 //!
 //! where the last term is what multiplications that underflow may lose. `sum |q_j k_j|` is computed beside
 //! `s` in the same way, hence to within the same factor. As m u <= 2070 * 2^-24 < 1.3e-4, the factor
-//! 1.01 m u covers gamma_m / (1 - gamma_m). A sum that overflows makes the bound infinite or NaN, and
+//! 1.01 m u covers `gamma_m / (1 - gamma_m)`. A sum that overflows makes the bound infinite or NaN, and
 //! nothing is decided. Where a bound on the norms of all keys is known, `sum |q_j k_j| <= ||q|| ||k||`
 //! is tried first, for it needs one sum only; the other bound follows the key, so that one long key
 //! does not blur the rest.
@@ -154,10 +154,10 @@ unsafe fn keep_body<V: Lanes<T = f32>, E: Key>(
     for i in 0..slots.len() {
         let slot = slots[i];
         if let Some(&later) = slots.get(i + AHEAD).filter(|&x| x & SURE == 0) {
-            touch(keys.row(later as usize), keys.stride());
+            touch(keys.row::<E>(later as usize).cast(), keys.stride());
         }
         let inside = slot & SURE != 0 || {
-            let row = keys.row(slot as usize).cast::<E>();
+            let row = keys.row::<E>(slot as usize);
             // SAFETY: the caller's promises.
             let gap = unsafe { f64::from(dot::<V, E>(test.query, row, test.dim)) - test.threshold };
             if gap.abs() > plainly {
@@ -273,7 +273,7 @@ pub(super) fn score(query: &[f32], keys: &Keys, slot: usize) -> f32 {
     assert_eq!(keys.dim(), query.len());
     with_key_type!(keys.kind(), E => {
         // SAFETY: `row` is that of an existing slot, aligned to its elements.
-        let row = unsafe { std::slice::from_raw_parts(keys.row(slot).cast::<E>(), query.len()) };
+        let row = unsafe { std::slice::from_raw_parts(keys.row::<E>(slot), query.len()) };
         let (s, bound) = sum64(query, row);
         let (low, high) = ((s - bound) as f32, (s + bound) as f32);
         if low == high && s.abs() > bound { low } else { Expansion::of(products(query, row)).round() }
@@ -285,7 +285,7 @@ pub(super) fn is_better(query: &[f32], keys: &Keys, first: usize, second: usize)
     with_key_type!(keys.kind(), E => {
         // SAFETY: as in `score`.
         let row = |slot| unsafe {
-            std::slice::from_raw_parts(keys.row(slot).cast::<E>(), query.len())
+            std::slice::from_raw_parts(keys.row::<E>(slot), query.len())
         };
         let mut sum = Expansion::of(products(query, row(first)));
         products(query, row(second)).for_each(|x| sum.add(-x));
@@ -300,7 +300,7 @@ pub(super) fn is_better(query: &[f32], keys: &Keys, first: usize, second: usize)
 pub(super) fn nearly(query: &[f32], keys: &Keys, slot: usize) -> (f64, f64) {
     with_key_type!(keys.kind(), E => {
         // SAFETY: as in `score`.
-        let row = unsafe { std::slice::from_raw_parts(keys.row(slot).cast::<E>(), query.len()) };
+        let row = unsafe { std::slice::from_raw_parts(keys.row::<E>(slot), query.len()) };
         sum64(query, row)
     })
 }

@@ -76,16 +76,6 @@ impl Quantized {
         Self { int8: Planes::new(wide(dim)), int4, longest: 0.0, pair: 0.0 }
     }
 
-    /// Makes room for keys up to slot `len`.
-    pub fn reserve(&mut self, len: usize) -> Result<()> {
-        self.int8.reserve(len)?;
-        if let Some((planes, rest)) = &mut self.int4 {
-            planes.reserve(len)?;
-            rest.reserve(len)?;
-        }
-        Ok(())
-    }
-
     /// Codes the keys that are new.
     pub fn extend(&mut self, isa: Isa, keys: &Keys, par: Par<'_>) -> Result<()> {
         let (old, new) = (self.int8.len(), keys.len());

@@ -68,16 +68,6 @@ impl Residuals {
         self.rows.len() as u64
     }
 
-    pub fn is_mapped(&self) -> bool {
-        self.rows.is_mapped()
-    }
-
-    /// Makes room for `len` rows in all.
-    pub fn reserve(&mut self, len: usize) -> Result<()> {
-        let size = len * self.stride();
-        self.rows.try_reserve(size.saturating_sub(self.rows.len()))
-    }
-
     /// Rows 0 to `len`, to be filled by tasks.
     pub fn grow(&mut self, len: usize) -> Result<MatCell<'_, u8>> {
         let stride = self.stride();

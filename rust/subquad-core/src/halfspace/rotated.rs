@@ -189,7 +189,9 @@ impl Job<'_> {
         }
         // Any y will do; float32 is what the codes can take.
         let mut y = product(&centred, forward, n);
-        y.iter_mut().for_each(|x| *x = f64::from(*x as f32));
+        for x in &mut y {
+            *x = f64::from(*x as f32);
+        }
         let back = transposed_product(&y, &self.backward, n);
         let mut coder = Coder::new(self.isa, self.basis);
         for (i, slot) in slots.enumerate() {

@@ -41,23 +41,24 @@ const FAMILIES: usize = 12;
 /// Row `i` of a family.
 pub(super) fn row(family: usize, dim: usize, random: &mut Random) -> Vec<f32> {
     let mut x: Vec<f32> = (0..dim).map(|_| random.normal()).collect();
-    match family {
-        0 => {}
+    let size = ((random.unit() * 48.0 - 24.0).exp()) as f32;
+    let change: &dyn Fn(f32) -> f32 = match family {
         // Ties, and duplicates where d is small.
-        1 => x.iter_mut().for_each(|x| *x = x.round()),
-        2 => x.fill(0.0),
-        3 => x.iter_mut().for_each(|x| *x *= 1e30),
-        4 => x.iter_mut().for_each(|x| *x *= 1e-30),
-        5 => x.iter_mut().for_each(|x| *x *= 1e-41),
-        6 => {
-            let size = ((random.unit() * 48.0 - 24.0).exp()) as f32;
-            x.iter_mut().for_each(|x| *x *= size);
-        }
-        7 => x[0] *= 1e4,
-        8 => x.iter_mut().for_each(|x| *x = if *x > 0.0 { 1e38 } else { -1e38 }),
-        9 => x.iter_mut().for_each(|x| *x = -x.abs()),
-        10 => x.fill(1.0),
-        _ => x.iter_mut().for_each(|x| *x = x.signum() * 0.0),
+        1 => &f32::round,
+        2 => &|_| 0.0,
+        3 => &|x| x * 1e30,
+        4 => &|x| x * 1e-30,
+        5 => &|x| x * 1e-41,
+        6 => &|x| x * size,
+        8 => &|x| if x > 0.0 { 1e38 } else { -1e38 },
+        9 => &|x| -x.abs(),
+        10 => &|_| 1.0,
+        11 => &|x| x.signum() * 0.0,
+        _ => &|x| x,
+    };
+    x = x.into_iter().map(change).collect();
+    if family == 7 {
+        x[0] *= 1e4;
     }
     x
 }

@@ -37,6 +37,13 @@ const MOST: usize = 12;
 /// Keys that share a mask of 16 bits.
 pub(super) const GROUP: usize = 16;
 
+/// Blocks whose masks are kept before any candidate is looked at. Their codes, and the keys that
+/// candidates need, stay in the second cache.
+pub(super) const LISTED: usize = 64;
+
+/// Masks from one query to the next.
+const STRIDE: usize = LISTED * BLOCK / GROUP;
+
 /// Queries, prepared for the kernels.
 pub(super) struct Tiles {
     /// Queries in a tile: as many as registers hold.
@@ -158,42 +165,57 @@ impl Tiles {
         self.width * self.tiles.len()
     }
 
-    /// Masks of candidates and of sure ones: bit `i` of `masks[query * stride + group]` is key
-    /// `16 group + i`, counted from the first block. There are two groups to a block. `rows` are the
-    /// keys themselves, if they are to be brought nearer meanwhile.
+    /// Fills the masks of some blocks, at most [`LISTED`]. `rows` are the keys themselves, if they are to
+    /// be brought nearer meanwhile.
     pub fn scan(
         &self,
         unit: Unit,
         planes: &Planes,
         blocks: std::ops::Range<usize>,
         rows: Option<&Keys>,
-        candidates: &mut [u16],
-        sure: &mut [u16],
-        stride: usize,
+        masks: &mut Masks,
     ) {
         let shape = planes.shape();
-        assert!(blocks.end <= planes.len().div_ceil(BLOCK) && 2 * blocks.len() <= stride);
-        assert!(candidates.len() >= self.len() * stride && sure.len() == candidates.len());
+        assert!(blocks.end <= planes.len().div_ceil(BLOCK) && blocks.len() <= LISTED);
+        masks.candidates.resize(self.len() * STRIDE, 0);
+        masks.sure.resize(self.len() * STRIDE, 0);
         for i in blocks.clone() {
             let block = planes.ptr().wrapping_add(i * shape.block());
             let (from, bytes) = rows.map_or((block, 0), |keys| keys.block(i * BLOCK, BLOCK));
             let share = bytes.div_ceil(self.tiles.len());
             for (t, tile) in self.tiles.iter().enumerate() {
                 touch_second(from.wrapping_add(t * share), share);
-                let at = t * self.width * stride + 2 * (i - blocks.start);
-                let (candidates, sure) = (&mut candidates[at..], &mut sure[at..]);
-                assert!(candidates.len() > (self.width - 1) * stride + 1);
-                let (to, also) = (candidates.as_mut_ptr(), sure.as_mut_ptr());
+                let at = t * self.width * STRIDE + 2 * (i - blocks.start);
+                let (to, also) = (&mut masks.candidates[at..], &mut masks.sure[at..]);
+                assert!(to.len() > (self.width - 1) * STRIDE + 1 && also.len() == to.len());
+                let (to, also) = (to.as_mut_ptr(), also.as_mut_ptr());
                 // SAFETY: the block exists; the tile has words for its lines; masks have room for two
                 // groups of every query.
-                unsafe { tile_scan(unit, block, shape.wide, tile, to, also, stride) };
+                unsafe { tile_scan(unit, block, shape.wide, tile, to, also) };
             }
         }
     }
 }
 
+/// For every query and every group of keys, which are candidates and which of those are sure: bit `i` of
+/// group `g` is key `16 g + i`, counted from the first block that was scanned.
+#[derive(Default)]
+pub(super) struct Masks {
+    candidates: Vec<u16>,
+    sure: Vec<u16>,
+}
+
+impl Masks {
+    /// The masks of the first groups for a query.
+    pub fn of(&self, query: usize, groups: usize) -> impl Iterator<Item = (u16, u16)> {
+        let at = query * STRIDE..query * STRIDE + groups;
+        let (candidates, sure) = (&self.candidates[at.clone()], &self.sure[at]);
+        candidates.iter().copied().zip(sure.iter().copied())
+    }
+}
+
 multiversion_ints! {
-    unsafe fn tile_scan(block: *const u8, lines: usize, tile: &Tile, candidates: *mut u16, sure: *mut u16, stride: usize) = tile_body {
+    unsafe fn tile_scan(block: *const u8, lines: usize, tile: &Tile, candidates: *mut u16, sure: *mut u16) = tile_body {
         vnni512: [vnni512::I32x16, 12, 2],
         vnni256: [vnni256::Vnni8, 6, 2],
         avx2: [avx2::I32x8, 6, 2],
@@ -204,7 +226,7 @@ multiversion_ints! {
 /// # Safety
 ///
 /// The block must be readable and have so many lines, all of 8 bits, and scales; the tile words for
-/// them, and `Q` queries; the masks must have room for two groups at every `stride`, `Q` times; `G`
+/// them, and `Q` queries; the masks must have room for two groups at every [`STRIDE`], `Q` times; `G`
 /// vectors must be one group or two; the instruction set must be enabled.
 #[inline(always)]
 unsafe fn tile_body<V: Ints, const Q: usize, const G: usize>(
@@ -213,7 +235,6 @@ unsafe fn tile_body<V: Ints, const Q: usize, const G: usize>(
     tile: &Tile,
     candidates: *mut u16,
     sure: *mut u16,
-    stride: usize,
 ) {
     let groups = V::N * G / GROUP;
     for first in (0..BLOCK / GROUP).step_by(groups) {
@@ -242,7 +263,7 @@ unsafe fn tile_body<V: Ints, const Q: usize, const G: usize>(
                     }
                 }
                 for k in 0..groups {
-                    let to = t * stride + first + k;
+                    let to = t * STRIDE + first + k;
                     *candidates.add(to) = (candidate >> (GROUP * k)) as u16;
                     *sure.add(to) = (certain >> (GROUP * k)) as u16;
                 }
