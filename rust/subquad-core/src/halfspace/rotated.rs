@@ -28,17 +28,22 @@
 
 use std::ops::Range;
 
-use super::basis::{Basis, LARGEST, product};
+use super::basis::{Basis, product};
 use super::coarse::{Coarse, is_tame};
-use super::coder::{self, Bits, pack2, pack4, up16};
 use super::keys::Keys;
 use super::planes::{BLOCK, Coded, Open, Planes, Shape};
 use super::predicate::Plane;
-use super::residual::{self, Fine, Residuals};
-use super::store::{Reader, Writer, damaged};
+use super::residual::{Fine, Residuals};
 use crate::mat::MatCell;
-use crate::simd::{Isa, Lanes, multiversion};
+use crate::simd::Isa;
 use crate::{Par, Result};
+
+mod file;
+mod key;
+mod turn;
+
+use key::Coder;
+use turn::turn;
 
 /// Keys coded in one task.
 const TASK: usize = 32 * BLOCK;
@@ -223,153 +228,4 @@ fn transposed_product(y: &[f64], b: &[f64], n: usize) -> Vec<f64> {
     let (y, b) = (MatRef::from_slice(y, rows, n), MatRef::from_slice(b, n, n));
     gemm(&mut MatCell::from_slice(&mut out, rows, n), false, &y, &b);
     out
-}
-
-/// Workspace for one key.
-struct Coder<'a> {
-    isa: Isa,
-    basis: &'a Basis,
-    codes: Vec<u8>,
-    words: Vec<u32>,
-    left: Vec<f32>,
-    bits: Vec<f32>,
-    rest_codes: Vec<u8>,
-    norms: Norms,
-}
-
-impl<'a> Coder<'a> {
-    fn new(isa: Isa, basis: &'a Basis) -> Self {
-        let padded = Residuals::padded(basis.dim);
-        Self {
-            isa,
-            basis,
-            codes: vec![0; basis.steps.len()],
-            words: vec![0; basis.shape.lines()],
-            left: vec![0.0; padded],
-            bits: vec![0.0; padded],
-            rest_codes: vec![0; padded],
-            norms: Norms::default(),
-        }
-    }
-
-    /// Codes coordinates: leaves the words of the first stage, fills the row of the second, and gives
-    /// the norm of what the first leaves out.
-    fn code(&mut self, y: &[f64], row: &mut [u8]) -> u16 {
-        let Shape { nibbles, .. } = self.basis.shape;
-        let mut squares = [0.0_f64; 2];
-        for (j, code) in self.codes.iter_mut().enumerate() {
-            let four = j < 8 * nibbles;
-            let half = if four { 8.0 } else { 2.0 };
-            let step = f64::from(self.basis.steps[j]);
-            let x = y.get(j).copied().unwrap_or(0.0);
-            // NaN, which only a foreign file can bring, becomes 0.
-            let whole = (x / step).floor().max(-half).min(half - 1.0);
-            *code = (whole + half) as u8;
-            let centred = whole + 0.5;
-            squares[usize::from(!four)] += centred * centred;
-            if let Some(left) = self.left.get_mut(j).filter(|_| j < y.len()) {
-                *left = (x - step * centred) as f32;
-            }
-        }
-        for j in self.codes.len()..y.len() {
-            self.left[j] = y[j] as f32;
-        }
-        let exact = |j: usize| {
-            let z = self.codes.get(j).map_or(0.0, |&code| {
-                let half = if j < 8 * nibbles { 7.5 } else { 1.5 };
-                f64::from(self.basis.steps[j]) * (f64::from(code) - half)
-            });
-            (y[j] - z) * (y[j] - z)
-        };
-        let left = (0..y.len()).map(exact).sum::<f64>().sqrt() * (1.0 + 1e-11);
-        let first = up16(left);
-        let (four, two) = self.codes.split_at(8 * nibbles);
-        pack4(four, &mut self.words[..nibbles]);
-        pack2(two, &mut self.words[nibbles..]);
-        let Self { left, bits, rest_codes, .. } = self;
-        let mut rest = coder::code(self.isa, Bits::Four, y.len(), left, bits, rest_codes);
-        rest.rest = coder::rest_of_rounded(rest.rest, first);
-        residual::put(row, &self.rest_codes, rest);
-        self.norms = self.norms.max(Norms {
-            nibbles: squares[0].sqrt() * (1.0 + 1e-12),
-            crumbs: squares[1].sqrt() * (1.0 + 1e-12),
-            rest: rest.norm,
-            ..Norms::default()
-        });
-        first
-    }
-}
-
-/// `out = matrix query`, row by row. The query is padded with zeros to a multiple of 16; behind the
-/// matrix are 16 more numbers.
-fn turn(isa: Isa, matrix: &[f32], query: &[f32], out: &mut [f32]) {
-    let n = out.len();
-    assert!(matrix.len() == n * n + 16 && query.len() == n.next_multiple_of(16));
-    // SAFETY: a row that begins at `n (n - 1)` at most can be read for a multiple of 16 numbers.
-    unsafe { turn_rows(isa, matrix, query, out) };
-}
-
-multiversion! {
-    unsafe fn turn_rows(matrix: &[f32], query: &[f32], out: &mut [f32]) = turn_body {
-        v4: [avx512::F32x16], v3: [avx2::F32x8], portable: [portable::F32x4],
-    }
-}
-
-/// # Safety
-///
-/// The query must have a multiple of 16 numbers, zeros from the length of `out` on, and as many must be
-/// readable at each row of the matrix; the instruction set must be enabled.
-#[inline(always)]
-unsafe fn turn_body<V: Lanes<T = f32>>(matrix: &[f32], query: &[f32], out: &mut [f32]) {
-    let n = out.len();
-    for (i, x) in out.iter_mut().enumerate() {
-        // SAFETY: the caller's promises.
-        unsafe {
-            let mut sum = V::splat(0.0);
-            for j in (0..n).step_by(V::N) {
-                let row = V::load(matrix.as_ptr().add(i * n + j));
-                sum = row.fma(V::load(query.as_ptr().add(j)), sum);
-            }
-            *x = sum.sum();
-        }
-    }
-}
-
-/// Persistence: the basis, then what was coded in it.
-impl Rotated {
-    pub fn write<'a>(&'a self, to: &mut Writer<'a>) {
-        let Basis { mean, forward, backward, steps, shape, saves, .. } = &self.basis;
-        to.put_copy("turn", &[shape.nibbles as u64, shape.crumbs as u64]);
-        to.put_copy("turnsize", &[*saves, self.size, self.delta, self.largest]);
-        to.put("mean", mean);
-        to.put("forward", forward);
-        to.put("backward", backward);
-        to.put("steps", steps);
-        self.planes.write("r", to);
-        self.rest.write("r", to);
-    }
-
-    /// The codes of `len` keys.
-    pub fn read(from: &Reader<'_>, dim: usize, len: usize) -> Result<Self> {
-        let lines: [u64; 2] = from.array("turn")?;
-        let [saves, size, delta, largest] = from.array("turnsize")?;
-        if lines.iter().any(|&x| x > LARGEST as u64) || dim > LARGEST {
-            return Err(damaged(format!("a basis with {lines:?} lines")));
-        }
-        let shape =
-            Shape { wide: 0, nibbles: lines[0] as usize, crumbs: lines[1] as usize, scaled: false };
-        let count = 8 * shape.nibbles + 16 * shape.crumbs;
-        let basis = Basis {
-            dim,
-            mean: from.take("mean", Some(dim))?.to_vec(),
-            forward: from.take("forward", Some(dim * dim))?.to_vec(),
-            backward: from.take("backward", Some(dim * dim + 16))?.to_vec(),
-            steps: from.take("steps", Some(count))?.to_vec(),
-            shape,
-            saves,
-        };
-        let planes = Planes::read("r", from, shape, len)?;
-        let rest = Residuals::read("r", from, dim, len)?;
-        Ok(Self { basis, planes, rest, size, delta, largest })
-    }
 }

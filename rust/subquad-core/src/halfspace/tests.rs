@@ -1,5 +1,7 @@
 //! Every engine against the exact decision on every key.
 
+mod stages;
+
 use half::{bf16, f16};
 
 use super::index::Index;
