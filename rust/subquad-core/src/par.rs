@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::simd::default_float_mode;
 use crate::{Error, Result};
 
 mod pool;
@@ -31,18 +32,26 @@ pub struct Stop<'a> {
     /// When the call began, and milliseconds from then to the last question.
     began: Instant,
     asked: AtomicU64,
+    /// Milliseconds between two questions.
+    patience: u64,
 }
 
 impl<'a> Stop<'a> {
     /// `wanted` is asked about twenty times a second, on the calling thread.
     pub fn new(wanted: &'a (dyn Fn() -> bool + Sync)) -> Self {
-        Self { wanted, began: Instant::now(), asked: AtomicU64::new(0) }
+        Self { wanted, began: Instant::now(), asked: AtomicU64::new(0), patience: PATIENCE }
+    }
+
+    /// As [`new`](Self::new), and asks whenever it can: for tests that stop at every point.
+    #[cfg(test)]
+    pub(crate) fn impatient(wanted: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        Self { patience: 0, ..Self::new(wanted) }
     }
 
     /// Is it wanted? No, if that was asked a moment ago.
     fn is_wanted(&self) -> bool {
         let now = self.began.elapsed().as_millis() as u64;
-        if now.saturating_sub(self.asked.load(Ordering::Relaxed)) < PATIENCE {
+        if now.saturating_sub(self.asked.load(Ordering::Relaxed)) < self.patience {
             return false;
         }
         let answer = (self.wanted)();
@@ -155,7 +164,8 @@ impl<'a> Par<'a> {
         Self { threads: if flops < WORTH_A_THREAD { 1 } else { self.threads }, ..self }
     }
 
-    /// Calls `work(i)` once for every `i < tasks`, in any order.
+    /// Calls `work(i)` once for every `i < tasks`, in any order, in IEEE arithmetic whatever the mode of
+    /// the caller.
     ///
     /// Workers take the next task when they are free, so tasks may differ in cost; make each worth
     /// at least 50 us. A task longer than 50 ms asks its [`Pulse`] now and then.
@@ -166,14 +176,17 @@ impl<'a> Par<'a> {
     pub fn run(self, tasks: usize, work: impl Fn(usize, &Pulse) + Sync) -> Result<()> {
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
         let order = TaskOrder::current();
+        // Threads of the pool have the floating-point mode of whoever started them.
         let take_turns = |stop| {
-            let pulse = Pulse { stopped: &stopped, stop };
-            while !pulse.stopped() {
-                match next.fetch_add(1, Ordering::Relaxed) {
-                    i if i < tasks => work(order.task(i, tasks), &pulse),
-                    _ => break,
+            default_float_mode(|| {
+                let pulse = Pulse { stopped: &stopped, stop };
+                while !pulse.stopped() {
+                    match next.fetch_add(1, Ordering::Relaxed) {
+                        i if i < tasks => work(order.task(i, tasks), &pulse),
+                        _ => break,
+                    }
                 }
-            }
+            });
         };
         let helpers = self.threads.min(tasks).saturating_sub(1);
         match (helpers > 0).then(pool::pool).flatten() {

@@ -31,7 +31,7 @@ pub struct Isa(pub(crate) Level);
 pub(crate) enum Level {
     /// Whatever the target guarantees.
     Portable,
-    /// x86-64-v3: AVX2, FMA and F16C.
+    /// x86-64-v3: AVX2, FMA, F16C and the bit instructions.
     V3,
     /// x86-64-v4: AVX-512 F, VL, BW, DQ and CD.
     V4,
@@ -99,7 +99,11 @@ fn cap() -> Result<Level> {
 fn available() -> Level {
     let v3 = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c");
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("popcnt");
     let v4 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512bw")

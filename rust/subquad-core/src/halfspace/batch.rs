@@ -7,9 +7,7 @@ use super::planes::BLOCK;
 use super::predicate::{Plane, SURE};
 use super::quantized::Quantized;
 use super::tile::{GROUP, LISTED, Masks, Narrow, Tiles};
-use super::tree::Forest;
 use super::{Info, single};
-use crate::simd::default_float_mode;
 use crate::{Par, Result};
 
 /// Blocks in a task. Fixed, so that the number of threads changes nothing.
@@ -32,8 +30,8 @@ pub(super) fn slots(
     par: Par<'_>,
     info: &mut Info,
 ) -> Result<Vec<Vec<u32>>> {
-    if let Some(forest) = &parts.forest {
-        return through_tree(parts, forest, planes, par, info);
+    if parts.forest.is_some() {
+        return one_by_one(parts, planes, par, info);
     }
     // Queries whose answer is plain, or that codes do not serve, go one by one.
     let suits = |plane: &&Plane| parts.plainly(plane).is_none() && parts.coded(plane).is_some();
@@ -66,10 +64,9 @@ pub(super) fn slots(
     Ok(answers)
 }
 
-/// The slots inside each half-space, from boxes where they are faster.
-fn through_tree(
+/// The slots inside each half-space, each query in a way of its own: boxes serve one at a time.
+fn one_by_one(
     parts: &Parts,
-    forest: &Forest,
     planes: &[Plane],
     par: Par<'_>,
     info: &mut Info,
@@ -81,10 +78,6 @@ fn through_tree(
         let mut answer = |plane: &Plane| {
             if pulse.stopped() {
                 return Ok(Vec::new());
-            }
-            if parts.plainly(plane).is_none() && single::prefers_tree(parts, plane, &mut info) {
-                let through = || single::through_tree(parts, forest, plane, &mut info);
-                return Ok(default_float_mode(through));
             }
             single::slots(parts, plane, Par::seq(), &mut info)
         };
@@ -127,17 +120,15 @@ impl<'a> Together<'a> {
         let blocks = self.quantized.int8.len().div_ceil(BLOCK);
         let work = (blocks * BLOCK * self.parts.keys.dim() * self.planes.len()) as u64;
         let tasks = par.for_work(work).map(blocks.div_ceil(TASK), |i, pulse| {
-            default_float_mode(|| {
-                let (mut found, mut info) = (Lists::new(self.planes.len()), Info::default());
-                let blocks = i * TASK..((i + 1) * TASK).min(blocks);
-                for first in blocks.clone().step_by(LISTED) {
-                    if pulse.stopped() {
-                        break;
-                    }
-                    self.part(first..(first + LISTED).min(blocks.end), &mut found, &mut info);
+            let (mut found, mut info) = (Lists::new(self.planes.len()), Info::default());
+            let blocks = i * TASK..((i + 1) * TASK).min(blocks);
+            for first in blocks.clone().step_by(LISTED) {
+                if pulse.stopped() {
+                    break;
                 }
-                (found, info)
-            })
+                self.part(first..(first + LISTED).min(blocks.end), &mut found, &mut info);
+            }
+            (found, info)
         })?;
         let mut answers = Vec::with_capacity(self.planes.len());
         for q in 0..self.planes.len() {

@@ -26,8 +26,8 @@
 //! and the threshold a float32: an end that reaches it still does. Products that underflow lose less than
 //! 2^-148, which the directed rounding of the thresholds covers with 2^-140.
 //!
-//! Overflow is excluded: queries and keys whose norms lie outside 2^-60 .. 2^60 are not coded
-//! ([`is_tame`] says no).
+//! Overflow is excluded: codes are not used if the norm of the query or of the longest key lies outside
+//! 2^-60 .. 2^60 ([`is_tame`] says no).
 
 use super::planes::Shape;
 use super::predicate::Plane;
@@ -89,6 +89,8 @@ impl Integers {
         let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
         let largest = weights.iter().fold(0.0_f64, |a, x| a.max(x.abs())) / f64::from(limit);
         let needed = (norm(weights) * largest_code / 2_f64.powi(30)).max(largest).max(least);
+        // Half a unit is a number, too.
+        let needed = if needed > 0.0 { needed.max(2_f64.powi(-100)) } else { 0.0 };
         let unit = up(needed * (1.0 + 1e-9));
         let per = if unit > 0.0 { 1.0 / f64::from(unit) } else { 0.0 };
         let u: Vec<i32> = weights
@@ -148,7 +150,8 @@ impl Coarse {
             alpha: [wide.unit, nibbles.unit / 2.0, crumbs.unit / 2.0],
             beta: up(beta * (1.0 + 2_f64.powi(-20))),
             gamma: up(norm * (1.0 + 2_f64.powi(-20))),
-            low: down(threshold - 2_f64.powi(-140)),
+            // Not minus infinity, which what is gone would reach.
+            low: down(threshold - 2_f64.powi(-140)).max(f32::MIN),
             // The number after, for half-spaces without their boundary.
             high: up(threshold + 2_f64.powi(-140)).next_up(),
         }

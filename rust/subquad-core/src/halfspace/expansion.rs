@@ -35,7 +35,10 @@ impl Expansion {
 
     /// The nearest float32, ties to even, infinite beyond the range as IEEE 754 has it.
     pub fn round(self) -> f32 {
-        let mut y = self.0.iter().sum::<f64>() as f32;
+        let mut y = (self.0.iter().sum::<f64>() + 0.0) as f32;
+        if y.is_nan() {
+            return y;
+        }
         // The sum in float64 is within an ulp or so; walk to where neither neighbour is nearer.
         loop {
             if self.is_beyond(y, y.next_up()) {
@@ -97,7 +100,8 @@ mod tests {
             1.0_f32.next_up().next_up()
         );
         assert_eq!(round(&[-half, -1e-200]), -1.0_f32.next_up());
-        assert_eq!(round(&[]), 0.0);
+        assert_eq!(round(&[]).to_bits(), 0);
+        assert!(round(&[f64::NAN]).is_nan());
     }
 
     #[test]

@@ -31,6 +31,7 @@ impl Ids {
 
     /// Ids for so many more slots.
     pub fn extend(&mut self, more: usize) -> Result<std::ops::Range<i64>> {
+        // Slots are at most 2^31, and what is read from a file is checked.
         let new = self.next..self.next + more as i64;
         if let Some(ids) = &mut self.of_slot {
             ids.try_reserve(more)?;
@@ -90,7 +91,7 @@ impl Ids {
                 ids.iter().all(|id| (0..next).contains(id)) && ids.is_sorted_by(|a, b| a < b)
             }
         };
-        if !sound {
+        if !sound || next > 1 << 62 {
             return Err(damaged("ids that do not ascend"));
         }
         Ok(Self { of_slot, len, next })

@@ -1,5 +1,6 @@
 //! The index: keys, the engines over them, and what may happen to them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,6 +26,15 @@ pub struct Index {
     method: Method,
     ids: Ids,
     parts: Parts,
+}
+
+/// A query among several.
+fn row<'a>(queries: &MatRef<'a, f32>, i: usize) -> Cow<'a, [f32]> {
+    if queries.has_contiguous_rows() {
+        Cow::Borrowed(queries.row(i))
+    } else {
+        Cow::Owned((0..queries.cols()).map(|j| queries.get(i, j)).collect())
+    }
 }
 
 /// Rows of typical queries in float32, a sample if there are many.
@@ -165,7 +175,7 @@ impl Index {
         par: Par<'_>,
     ) -> Result<Batch> {
         Error::unless_equal("thresholds", "m", queries.rows(), thresholds.len())?;
-        let plane = |i: usize| self.plane_of(i, queries.row(i), thresholds[i], strict);
+        let plane = |i: usize| self.plane_of(i, &row(&queries, i), thresholds[i], strict);
         let mut info = Info::default();
         let found = default_float_mode(|| {
             let planes = (0..queries.rows()).map(plane).collect::<Result<Vec<_>>>()?;
@@ -202,8 +212,9 @@ impl Index {
         }
         let mut ids = Vec::with_capacity(queries.rows() * k);
         for i in 0..queries.rows() {
-            self.plane(queries.row(i), 0.0, false)?;
-            let best = || topk::topk(&self.parts, queries.row(i), k, par, &mut Info::default());
+            let query = row(&queries, i);
+            self.plane_of(i, &query, 0.0, false)?;
+            let best = || topk::topk(&self.parts, &query, k, par, &mut Info::default());
             let best = default_float_mode(best)?;
             ids.extend(self.ids.of(&best));
         }
@@ -214,9 +225,9 @@ impl Index {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`], [`Error::UnknownId`].
+    /// [`Error::Shape`], [`Error::NonFinite`], [`Error::UnknownId`].
     pub fn scores(&self, query: &[f32], ids: &[i64]) -> Result<Vec<f32>> {
-        Error::unless_equal("query", "d", self.dim(), query.len())?;
+        self.plane(query, 0.0, false)?;
         let score = |&id| Ok(predicate::score(query, &self.parts.keys, self.slot(id)?));
         default_float_mode(|| ids.iter().map(score).collect())
     }
@@ -252,10 +263,7 @@ impl Index {
         if let Some(pair) = slots.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Error::RepeatedId { id: self.ids.of(&[pair[0] as u32])[0] });
         }
-        for slot in slots {
-            self.parts.bury(slot)?;
-        }
-        Ok(())
+        self.parts.bury(&slots)
     }
 
     /// Frees what removed keys still occupy, and adapts the engines to the keys that are left. Ids stay.
@@ -284,7 +292,7 @@ impl Index {
             bytes_keys: self.parts.keys.bytes(),
             bytes_codes: self.parts.bytes(),
             bytes_other: self.ids.bytes() + self.parts.dead.bytes(),
-            mapped: self.parts.keys.is_mapped(),
+            mapped: self.parts.is_mapped(),
             next_id: self.ids.next(),
         }
     }

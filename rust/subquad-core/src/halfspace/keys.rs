@@ -111,6 +111,12 @@ impl Keys {
         (self.bytes.ptr().wrapping_add(slot * self.stride()), count * self.stride())
     }
 
+    /// Are two rows the same, bit by bit?
+    pub fn same(&self, a: usize, b: usize) -> bool {
+        let row = |slot: usize| &self.bytes[slot * self.stride()..][..self.stride()];
+        row(a) == row(b)
+    }
+
     /// A row, exactly.
     pub fn widen(&self, slot: usize, out: &mut [f32]) {
         assert!(slot < self.len && out.len() == self.dim);
@@ -201,7 +207,13 @@ impl Keys {
             .checked_mul(dim)
             .and_then(|x| x.checked_mul(kind.size()))
             .ok_or(Error::Memory { bytes: usize::MAX })?;
-        Ok(Self { kind, dim, len, bytes: from.take("keys", Some(bytes))? })
+        let keys = Self { kind, dim, len, bytes: from.take("keys", Some(bytes))? };
+        let finite = with_key_type!(kind, E => {
+            // SAFETY: there are so many numbers, aligned to their type.
+            let all = unsafe { std::slice::from_raw_parts(keys.bytes.ptr().cast::<E>(), len * dim) };
+            all.iter().fold(true, |finite, &x| finite & Key::widen(x).is_finite())
+        });
+        if finite { Ok(keys) } else { Err(damaged("keys that are not finite")) }
     }
 }
 
@@ -233,15 +245,18 @@ impl Dead {
         self.words.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
-    pub fn insert(&mut self, slot: usize) -> Result<()> {
-        if self.words.len() <= slot / 64 {
-            self.words.try_resize(slot / 64 + 1)?;
-        }
+    /// Makes room for the first `len` slots, in memory of its own.
+    pub fn reserve(&mut self, len: usize) -> Result<()> {
+        let words = len.div_ceil(64).max(self.words.len());
+        self.words.try_resize(words)
+    }
+
+    /// Marks one of the slots that there is room for.
+    pub fn insert(&mut self, slot: usize) {
         let bit = 1 << (slot % 64);
         let word = &mut self.words.to_mut()[slot / 64];
         self.count += usize::from(*word & bit == 0);
         *word |= bit;
-        Ok(())
     }
 
     pub fn bytes(&self) -> u64 {

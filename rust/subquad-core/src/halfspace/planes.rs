@@ -157,6 +157,22 @@ impl Planes {
         }
     }
 
+    pub fn is_mapped(&self) -> bool {
+        self.blocks.is_mapped()
+    }
+
+    /// Takes the blocks into memory of their own, so that [`bury`](Self::bury) cannot fail.
+    pub fn reserve(&mut self) -> Result<()> {
+        self.blocks.try_reserve(0)
+    }
+
+    /// Is a slot never a candidate?
+    pub fn is_buried(&self, slot: usize) -> bool {
+        let key = (self.shape.numbers() - 1) * BLOCK + slot % BLOCK;
+        let at = slot / BLOCK * self.shape.block() + LINE * self.shape.lines() + 2 * key;
+        self.blocks[at..at + 2] == GONE.to_le_bytes()
+    }
+
     /// Keeps a slot from ever being a candidate.
     pub fn bury(&mut self, slot: usize) {
         let (shape, size) = (self.shape, self.shape.block());
@@ -198,6 +214,10 @@ impl Planes {
         if size.is_none() || norms.iter().any(|x| !x.is_finite()) {
             return Err(damaged("codes without bounds"));
         }
-        Ok(Self { shape, len, blocks, norms })
+        let planes = Self { shape, len, blocks, norms };
+        if !(len..len.next_multiple_of(BLOCK)).all(|slot| planes.is_buried(slot)) {
+            return Err(damaged("codes of keys that are not there"));
+        }
+        Ok(planes)
     }
 }

@@ -116,6 +116,18 @@ impl Quantized {
         }
     }
 
+    /// Takes the codes into memory of their own, so that [`bury`](Self::bury) cannot fail.
+    pub fn reserve(&mut self) -> Result<()> {
+        self.int8.reserve()?;
+        self.int4.iter_mut().try_for_each(|(planes, _)| planes.reserve())
+    }
+
+    /// Is a slot never a candidate?
+    pub fn is_buried(&self, slot: usize) -> bool {
+        let int4 = self.int4.as_ref();
+        self.int8.is_buried(slot) && int4.is_none_or(|(planes, _)| planes.is_buried(slot))
+    }
+
     /// Keeps a slot from ever being a candidate.
     pub fn bury(&mut self, slot: usize) {
         self.int8.bury(slot);

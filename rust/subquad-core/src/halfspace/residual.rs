@@ -2,7 +2,7 @@
 //!
 //! Let `k = k1 + e` with k1 what the first stage knows and `e = k2 + (k - k1 - k2)`, k2 being what the
 //! codes of `e` stand for. The first stage has an interval of `q . k1`, without what it left out; added
-//! to it are `q . k2`, computed from integers as there, and `|q| rho2`, the new rest. All in float64.
+//! to it are `q . k2`, computed from integers as there, and `|q| rho2`, the new rest, in float64.
 //!
 //! A row has 16 bytes for every 32 coordinates, the first 16 in the low halves, then two bfloat16: the
 //! scale and the norm of the rest.
@@ -219,8 +219,9 @@ unsafe fn interval<V: Ints>(
         let t = 2 * sums[0].add(sums[1]).sum() + fine.offset;
         let middle = scale * fine.alpha * f64::from(t);
         let reach = scale * fine.beta + fine.gamma * rest;
-        // A few roundings of float64, each 2^-53 of one of these.
-        let slack = 1e-14 * (middle.abs() + reach + least.abs().max(most.abs()));
+        // A few roundings of float64, each 2^-53 of one of these, and what the first stage lost where
+        // its products underflowed.
+        let slack = 1e-14 * (middle.abs() + reach + least.abs().max(most.abs())) + 2_f64.powi(-140);
         (least + middle - reach - slack, most + middle + reach + slack)
     }
 }

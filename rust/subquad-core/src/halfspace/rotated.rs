@@ -17,9 +17,9 @@
 //! > |q . k - q . mu - g' . z| <= |g'| rho + |g - g'| Y + |q| |delta|,  Y = max |y|,
 //!
 //! where g' is what float32 makes of g: `|g - g'| <= m 2^-24 |B|_F |q|`, m = 2 d/N + log2 N + 4 roundings
-//! on N lanes (see [`predicate`](super::predicate)), and 2^-23 of it for underflow. The product
-//! `q . mu` is taken in float64. Everything behind rho is the same for all keys: a slack, a few
-//! hundred thousandths of a score.
+//! on N lanes (see [`predicate`](super::predicate)). What underflows is far below that, for `|g'|` is at
+//! least 2^-60 ([`is_tame`]) and so is `|B|_F |q|`. The product `q . mu` is taken in float64.
+//! Everything behind rho is the same for all keys: a slack, a few hundred thousandths of a score.
 //!
 //! What 4 and 2 bits leave out is coded again with 4 bits, in the same coordinates, for the second stage.
 //!
@@ -149,8 +149,7 @@ impl Rotated {
         let terms = || plane.query().iter().zip(mean).map(|(&x, &y)| f64::from(x) * f64::from(y));
         let (shift, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
         let threshold = plane.threshold - shift;
-        let rounding =
-            (2 * dim.div_ceil(4) + 8) as f64 * 2_f64.powi(-24) * self.size + 2_f64.powi(-140);
+        let rounding = (2 * dim.div_ceil(4) + 8) as f64 * 2_f64.powi(-24) * self.size;
         let slack = plane.norm * (self.delta + rounding * self.largest)
             + 2_f64.powi(-52) * (*dim as f64 * size + plane.threshold.abs());
         let four = 8 * shape.nibbles;
@@ -206,8 +205,10 @@ impl Job<'_> {
                 centred[rows.clone()].iter().zip(&back[rows]).map(|(x, y)| x - y).collect();
             let rounding =
                 2.0 * (n + 2) as f64 * 2_f64.powi(-53) * (self.size * length + sizes[i] * 2.0);
-            let known =
-                Norms { delta: norm(&left) + rounding, largest: length, ..Norms::default() };
+            // What is not a number bounds nothing.
+            let bound = |x: f64| if x.is_nan() { f64::INFINITY } else { x };
+            let (delta, largest) = (bound(norm(&left) + rounding), bound(length));
+            let known = Norms { delta, largest, ..Norms::default() };
             coder.norms = coder.norms.max(known);
             // SAFETY: the caller's promise.
             let (mut block, row) =

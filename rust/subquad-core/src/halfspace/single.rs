@@ -10,7 +10,6 @@ use super::predicate::{Plane, SURE};
 use super::residual::{Fine, Residuals};
 use super::scan::{Found, scan};
 use super::tree::Forest;
-use crate::simd::default_float_mode;
 use crate::simd::ints::Unit;
 use crate::{Par, Result};
 
@@ -38,18 +37,16 @@ pub(super) fn slots(
         return Ok(found);
     }
     if let Some(forest) = parts.forest.as_ref().filter(|_| prefers_tree(parts, plane, info)) {
-        return Ok(default_float_mode(|| through_tree(parts, forest, plane, info)));
+        return Ok(through_tree(parts, forest, plane, info));
     }
     let engine = Engine::choose(parts, plane, info);
     info.engine = engine.name();
     let work = n as u64 * parts.keys.dim() as u64;
     let found = par.for_work(work).map(n.div_ceil(TASK), |i, _| {
-        default_float_mode(|| {
-            let slots = i * TASK..((i + 1) * TASK).min(n);
-            let mut info = Info::default();
-            let found = engine.run(parts, plane, slots, &mut info);
-            (found, info)
-        })
+        let slots = i * TASK..((i + 1) * TASK).min(n);
+        let mut info = Info::default();
+        let found = engine.run(parts, plane, slots, &mut info);
+        (found, info)
     })?;
     for (_, counts) in &found {
         info.add(counts);
@@ -60,12 +57,7 @@ pub(super) fn slots(
 }
 
 /// The slots inside, from boxes.
-pub(super) fn through_tree(
-    parts: &Parts,
-    forest: &Forest,
-    plane: &Plane,
-    info: &mut Info,
-) -> Vec<u32> {
+fn through_tree(parts: &Parts, forest: &Forest, plane: &Plane, info: &mut Info) -> Vec<u32> {
     let mut found = Vec::new();
     info.engine = "tree";
     forest.report(plane, &parts.keys, &parts.dead, &mut found, info);
@@ -74,7 +66,7 @@ pub(super) fn through_tree(
 }
 
 /// Are boxes, if there are any, faster than codes?
-pub(super) fn prefers_tree(parts: &Parts, plane: &Plane, info: &mut Info) -> bool {
+fn prefers_tree(parts: &Parts, plane: &Plane, info: &mut Info) -> bool {
     /// Share of the keys from which on codes are, for each dimension.
     const SHARE: [f64; 13] =
         [1.0, 1.0, 1.0, 1.0, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0, 0.0, 0.0, 0.0];

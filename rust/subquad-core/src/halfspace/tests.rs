@@ -1,5 +1,6 @@
 //! Every engine against the exact decision on every key.
 
+mod changes;
 mod stages;
 
 use half::{bf16, f16};

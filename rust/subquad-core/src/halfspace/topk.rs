@@ -55,6 +55,11 @@ fn best(query: &[f32], parts: &Parts, slots: Vec<u32>, k: usize) -> Vec<u32> {
         if (a.0 - b.0).abs() > (a.1 + b.1) * (1.0 + 1e-12) {
             return b.0.total_cmp(&a.0);
         }
+        // Nothing rounds where every product is zero; and the same numbers have the same score.
+        let same = || keys.same(a.2 as usize, b.2 as usize);
+        if (a.0 == b.0 && a.1 == 0.0 && b.1 == 0.0) || same() {
+            return a.2.cmp(&b.2);
+        }
         match predicate::is_better(query, keys, a.2 as usize, b.2 as usize) {
             Some(true) => Ordering::Less,
             Some(false) => Ordering::Greater,

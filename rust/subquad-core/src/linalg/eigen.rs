@@ -15,6 +15,9 @@ pub fn symmetric_eigen(a: &[f64], n: usize) -> Option<(Vec<f64>, Vec<f64>)> {
     if !a.iter().all(|x| x.is_finite()) {
         return None;
     }
+    if n == 0 {
+        return Some((Vec::new(), Vec::new()));
+    }
     let eigen = DMatrix::from_row_slice(n, n, a).try_symmetric_eigen(f64::EPSILON, 100 * n)?;
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|&i, &j| eigen.eigenvalues[j].total_cmp(&eigen.eigenvalues[i]));

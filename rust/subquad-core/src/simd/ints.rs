@@ -174,7 +174,7 @@ macro_rules! multiversion_ints {
 
                 match unit {
                     // SAFETY: whoever made the `Unit` checked that this machine has the features
-                    // enabled on the callee; whatever has AVX2 has the scalar bit instructions.
+                    // enabled on the callee.
                     Unit::Vnni512 => return unsafe { vnni512($($arg),*) },
                     // SAFETY: as above.
                     Unit::Vnni256 => return unsafe { vnni256($($arg),*) },

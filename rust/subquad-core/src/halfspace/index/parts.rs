@@ -7,6 +7,7 @@ use crate::halfspace::Method;
 use crate::halfspace::basis::Basis;
 use crate::halfspace::coarse::is_tame;
 use crate::halfspace::keys::{Dead, Keys};
+use crate::halfspace::planes::Planes;
 use crate::halfspace::predicate::{self, Plane};
 use crate::halfspace::quantized::Quantized;
 use crate::halfspace::rotated::Rotated;
@@ -68,7 +69,6 @@ impl Parts {
     /// can be learnt from typical queries.
     pub fn build(&mut self, method: Method, basis: Option<&Basis>, par: Par<'_>) -> Result<()> {
         let (n, dim) = (self.keys.len(), self.keys.dim());
-        self.chosen_for = n;
         let (codes, tree) = match method {
             Method::Scan => (false, false),
             Method::Tree => (false, true),
@@ -78,15 +78,18 @@ impl Parts {
         default_float_mode(|| {
             let mut forest = tree.then(|| Forest::new(dim));
             forest.iter_mut().try_for_each(|forest| forest.extend(&self.keys, n, par))?;
-            self.forest = forest;
             if !codes {
+                (self.forest, self.chosen_for) = (forest, n);
                 return Ok(());
             }
             let far = n * dim >= FAR || method == Method::Quantized;
             let turns = method == Method::Rotated || (method == Method::Auto && n * dim >= FAR / 4);
             let basis = match basis.filter(|_| self.typical.is_none()) {
                 Some(basis) => Some(basis.clone()),
-                None if turns => Basis::learn(&self.keys, self.typical.as_deref())
+                None if turns => par
+                    .map(1, |_, _| Basis::learn(&self.keys, self.typical.as_deref()))?
+                    .pop()
+                    .flatten()
                     .filter(|basis| method == Method::Rotated || basis.saves > WORTH),
                 None => None,
             };
@@ -96,10 +99,13 @@ impl Parts {
                 let mut rotated = Rotated::new(basis);
                 rotated.extend(self.isa, &self.keys, par).map(|()| rotated)
             });
+            // Nothing changes before everything is there.
             (self.rotated, self.quantized) = (turned.transpose()?, Some(quantized));
-            for slot in (0..n).filter(|&slot| self.dead.contains(slot)) {
-                self.quantized.iter_mut().for_each(|codes| codes.bury(slot));
-                self.rotated.iter_mut().for_each(|codes| codes.planes.bury(slot));
+            (self.forest, self.chosen_for) = (forest, n);
+            for slot in 0..n {
+                if self.dead.contains(slot) {
+                    self.bury_codes(slot);
+                }
             }
             Ok(())
         })
@@ -146,16 +152,30 @@ impl Parts {
         coded
     }
 
-    /// Takes a key out of every answer.
-    pub fn bury(&mut self, slot: usize) -> Result<()> {
-        self.dead.insert(slot)?;
+    /// Takes keys out of every answer.
+    pub fn bury(&mut self, slots: &[usize]) -> Result<()> {
+        self.dead.reserve(self.keys.len())?;
+        if let Some(quantized) = &mut self.quantized {
+            quantized.reserve()?;
+        }
+        if let Some(rotated) = &mut self.rotated {
+            rotated.planes.reserve()?;
+        }
+        // From here on nothing can fail.
+        for &slot in slots {
+            self.dead.insert(slot);
+            self.bury_codes(slot);
+        }
+        Ok(())
+    }
+
+    fn bury_codes(&mut self, slot: usize) {
         if let Some(quantized) = &mut self.quantized {
             quantized.bury(slot);
         }
         if let Some(rotated) = &mut self.rotated {
             rotated.planes.bury(slot);
         }
-        Ok(())
     }
 
     /// The same without what is gone, and with the engines that suit what is left.
@@ -176,6 +196,14 @@ impl Parts {
         engines.extend(self.rotated.as_ref().map(|_| "rotated"));
         engines.extend(self.forest.as_ref().map(|_| "tree"));
         engines
+    }
+
+    /// Is any of it in the pages of a file?
+    pub fn is_mapped(&self) -> bool {
+        let mapped = |planes: &Planes| planes.is_mapped();
+        self.keys.is_mapped()
+            || self.quantized.as_ref().is_some_and(|quantized| mapped(&quantized.int8))
+            || self.rotated.as_ref().is_some_and(|rotated| mapped(&rotated.planes))
     }
 
     /// Bytes of the engines.

@@ -10,7 +10,7 @@ use crate::halfspace::quantized::Quantized;
 use crate::halfspace::rotated::Rotated;
 use crate::halfspace::store::{Reader, Writer, damaged};
 use crate::halfspace::tree::Forest;
-use crate::halfspace::{KeyType, LARGEST, LARGEST_DIM, Method};
+use crate::halfspace::{KeyType, LARGEST, LARGEST_DIM, LARGEST_TREE, Method};
 
 /// Element types in the order of their numbers in a file.
 const KINDS: [KeyType; 3] = [KeyType::F32, KeyType::F16, KeyType::Bf16];
@@ -86,7 +86,8 @@ impl Index {
             head.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
         let kind = *KINDS.get(kind).ok_or_else(wrong)?;
         let method = *Method::ALL.get(method).ok_or_else(wrong)?;
-        if !(1..=LARGEST_DIM).contains(&dim) || len > LARGEST {
+        let tree = method == Method::Tree && dim > LARGEST_TREE;
+        if !(1..=LARGEST_DIM).contains(&dim) || len > LARGEST || tree {
             return Err(wrong());
         }
         let mut parts = Parts::new(Keys::read(from, kind, dim, len)?);
@@ -101,6 +102,13 @@ impl Index {
             parts.forest = Some(Forest::read(from, dim, len)?);
         }
         parts.chosen_for = len;
+        let buried = |slot: usize| {
+            parts.quantized.as_ref().is_none_or(|codes| codes.is_buried(slot))
+                && parts.rotated.as_ref().is_none_or(|codes| codes.planes.is_buried(slot))
+        };
+        if !(0..len).filter(|&slot| parts.dead.contains(slot)).all(buried) {
+            return Err(damaged("codes of keys that are gone"));
+        }
         Ok(Self { method, ids: Ids::read(from, len)?, parts })
     }
 }

@@ -4,7 +4,7 @@ use super::Tree;
 use super::emit::Hits;
 use super::layout::{FAN, LEAF, MAX_LEVELS};
 use super::query::{ALPHA, Cap, Query};
-use crate::simd::{Isa, Lanes, multiversion, touch};
+use crate::simd::{Isa, Lanes, multiversion};
 
 /// Collects the keys of `tree` that lie inside.
 pub fn search(isa: Isa, tree: &Tree, query: &Query, hits: &mut Hits<'_>) {
@@ -62,19 +62,12 @@ unsafe fn search_body<V: Lanes<T = f32>, const CAP: bool>(
             let at = tree.boxes.ptr().add((layout.level(level).start + pack) * pack_size);
             let count = (layout.nodes(level) - pack * FAN).min(FAN);
             let exist = u32::MAX >> (32 - count);
-            let sides = if level == 0 {
-                look::<V, CAP, true>(at, query, cap, &mut limits)
-            } else {
-                look::<V, CAP, false>(at, query, cap, &mut limits)
-            };
+            let sides = look::<V, CAP>(at, query, cap, &mut limits);
             packs += 1;
             let node = |i: u32| pack * FAN + i as usize;
             for_each(sides.inside & exist, |i| hits.all(tree, layout.keys(level, node(i))));
             let cut = sides.cut & exist;
             if level == 0 {
-                for_each(cut, |i| {
-                    touch(tree.leaves.ptr().add(node(i) * leaf_size).cast(), 4 * leaf_size);
-                });
                 for_each(cut, |i| {
                     let keys = tree.leaves.ptr().add(node(i) * leaf_size);
                     let (out, inside) = (limits[0][i as usize], limits[1][i as usize]);
@@ -90,13 +83,6 @@ unsafe fn search_body<V: Lanes<T = f32>, const CAP: bool>(
             } else {
                 path[level] = (pack, cut);
                 level -= 1;
-                let first = layout.level(level).start;
-                for_each(cut, |i| {
-                    touch(
-                        tree.boxes.ptr().add((first + node(i)) * pack_size).cast(),
-                        4 * pack_size,
-                    );
-                });
             }
             // The next child that is left, on the lowest level that has one.
             while path[level + 1].1 == 0 {
@@ -122,14 +108,14 @@ fn for_each(mut bits: u32, mut f: impl FnMut(u32)) {
     }
 }
 
-/// Compares the 16 boxes of a pack with the half-space. For leaves, the limits of their scores are
-/// stored instead of a verdict whether they lie inside.
+/// Compares the 16 boxes of a pack with the half-space. For every box, `limits` are what the scores of
+/// its keys are to be compared with: see [`scores`].
 ///
 /// # Safety
 ///
 /// A pack of the query's dimension must be readable, and the instruction set enabled.
 #[inline(always)]
-unsafe fn look<V: Lanes<T = f32>, const CAP: bool, const LEAVES: bool>(
+unsafe fn look<V: Lanes<T = f32>, const CAP: bool>(
     pack: *const f32,
     query: &Query,
     cap: &Cap,
@@ -148,9 +134,7 @@ unsafe fn look<V: Lanes<T = f32>, const CAP: bool, const LEAVES: bool>(
                 let near = V::load(pack.add(query.near[j] + g));
                 let q = V::splat(query.q[j]);
                 most = q.fma(far, most);
-                if !LEAVES {
-                    least = q.fma(near, least);
-                }
+                least = q.fma(near, least);
                 if CAP {
                     let (w, p) = (cap.weight[j], cap.foot[j]);
                     let beyond = near.fma(V::splat(w), V::splat(-p));
@@ -160,16 +144,12 @@ unsafe fn look<V: Lanes<T = f32>, const CAP: bool, const LEAVES: bool>(
                 }
             }
             let size = V::load(pack.add(2 * dim * FAN + g));
-            let epsilon = V::splat(query.epsilon);
+            let (epsilon, minus) = (V::splat(query.epsilon), V::splat(-query.epsilon));
             // Negated, so that NaN is not out.
             let mut cut = !out.ge_bits(size.fma(epsilon, most));
-            let mut within = 0;
-            if LEAVES {
-                size.fma(V::splat(-query.epsilon), out).store(limits[0].as_mut_ptr().add(g));
-                size.fma(epsilon, inside).store(limits[1].as_mut_ptr().add(g));
-            } else {
-                within = size.fma(V::splat(-query.epsilon), least).ge_bits(inside);
-            }
+            let mut within = size.fma(minus, least).ge_bits(inside);
+            size.fma(minus, out).store(limits[0].as_mut_ptr().add(g));
+            size.fma(epsilon, inside).store(limits[1].as_mut_ptr().add(g));
             if CAP {
                 let reach = V::load(pack.add((2 * dim + 1) * FAN + g));
                 let away = distance.fma(V::splat(ALPHA), reach).ge_bits(V::splat(cap.limit));

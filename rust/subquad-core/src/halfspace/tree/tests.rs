@@ -138,7 +138,8 @@ fn keys_come_and_go() {
             let upto = keys.len().min(grown.len() + step);
             grown.extend(&keys, upto, Par::seq()).unwrap();
             for _ in 0..random.below(50) {
-                dead.insert(random.below(upto)).unwrap();
+                dead.reserve(upto).unwrap();
+                dead.insert(random.below(upto));
             }
             let present = keys.gather(0..upto as u32).unwrap();
             let (query, cuts) = cuts(family, &present, &mut random);
