@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +39,7 @@ def listing(name: str, body: list[str], start: int = 0x1000) -> list[str]:
 
 def loops(guard: ModuleType, lines: list[str]) -> list[tuple[str, int, tuple[str, ...]]]:
     found = [loop for f in guard.functions(lines) for loop in guard.hot_loops(f)]
-    return [(loop.width, loop.fmas, loop.spills) for loop in found]
+    return [(loop.width, loop.count, loop.spills) for loop in found]
 
 
 def test_a_clean_loop_is_seen_with_its_width(guard: ModuleType) -> None:
@@ -100,16 +101,26 @@ def test_cool_loops_forward_jumps_and_other_functions_are_no_hot_loops(guard: Mo
     assert loops(guard, cool + forward + elsewhere + scalar) == []
 
 
-def test_the_verdict_needs_every_width_and_no_spill(
+def test_loops_that_multiply_bytes_are_hot_sooner(guard: ModuleType) -> None:
+    vnni = listing("vnni", [*["vpdpbusd %zmm1,%zmm2,%zmm3"] * 12, "jne    @0", "ret"])
+    pairs = listing("pairs", [*["vpmaddubsw %ymm1,%ymm2,%ymm3"] * 12, "jne    @0"], start=0x4000)
+    cool = listing("cool", [*["vpdpbusd %zmm1,%zmm2,%zmm3"] * 11, "jne    @0"], start=0x8000)
+    assert loops(guard, vnni + pairs + cool) == [("zmm", 12, ()), ("ymm", 12, ())]
+
+
+def test_the_verdict_needs_every_kind_and_width_and_no_spill(
     guard: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ymm = guard.Loop("kernel_v3", 0x1000, "ymm", 48, ())
-    zmm = guard.Loop("kernel_v4", 0x2000, "zmm", 96, ())
-    spilt = guard.Loop("kernel_v4", 0x3000, "zmm", 96, ("vmovaps %zmm3,(%rsp)",))
-    assert guard.report([ymm, zmm, zmm])
+    seen = [
+        guard.Loop("kernel", 0x1000 * i, kind, width, 48, ())
+        for i, (kind, width) in enumerate(itertools.product(guard.KINDS, guard.WIDTHS))
+    ]
+    spilt = guard.Loop("kernel_v4", 0x9000, "FMA", "zmm", 96, ("vmovaps %zmm3,(%rsp)",))
+    assert guard.report([*seen, seen[1]])
     assert "ymm: 1 innermost" in (printed := capsys.readouterr().out)
     assert "zmm: 2 innermost" in printed
     assert not guard.report([])
-    assert not guard.report([ymm])
-    assert not guard.report([ymm, zmm, spilt])
+    for missing in range(len(seen)):
+        assert not guard.report(seen[:missing] + seen[missing + 1 :])
+    assert not guard.report([*seen, spilt])
     assert "vmovaps %zmm3,(%rsp)" in capsys.readouterr().out

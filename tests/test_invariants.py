@@ -169,6 +169,23 @@ def test_every_kernel_of_the_bindings_runs_detached() -> None:
             assert not takes_arrays or "detached(" in body, path
 
 
+def test_every_method_of_a_class_of_the_bindings_runs_detached() -> None:
+    # Through `detached`, or through the two functions that take the lock of the object inside it.
+    seen = 0
+    for path in rust_files(BINDINGS):
+        text = without_tests_and_comments(path.read_text(encoding="utf-8"))
+        for block in re.findall(
+            r"^#\[pymethods\]\nimpl[^{]*\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL
+        ):
+            for method in re.split(r"^    (?:pub )?fn ", block, flags=re.MULTILINE)[1:]:
+                assert re.search(r"\bdetached\(|\bself\.(?:read|write)\(", method), (path, method)
+                seen += 1
+        for lock in re.finditer(r"\.(?:read|write)\(\) \{", text):
+            assert "detached(" in text[lock.start() - 120 : lock.start()], path
+        assert len(re.findall(r"\.(?:read|write|try_read|try_write)\(\)", text)) in (0, 2), path
+    assert seen >= 10
+
+
 def test_only_the_bindings_know_python() -> None:
     for path in rust_files(ROOT / "rust"):
         if not path.is_relative_to(BINDINGS):
@@ -182,6 +199,6 @@ def test_python_calls_the_compiled_module_in_few_places() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
                 continue
-            if node.value.id == "_subquad" and node.attr.startswith("attention_"):
-                callers.add(path.name)
-    assert callers == {"_problem.py"}
+            if node.value.id == "_subquad" and node.attr.startswith(("attention_", "Halfspace")):
+                callers.add((node.attr.partition("_")[0], path.name))
+    assert callers == {("attention", "_problem.py"), ("HalfspaceIndex", "halfspace.py")}

@@ -12,31 +12,51 @@ import pytest
 import subquad
 
 # Names of parameters that hold arrays, in any family.
-ARRAYS = {"query", "key", "value", "keys", "outs", "x", "dag_weights", "weights", "coefficients"}
+ARRAYS = {"query", "queries", "key", "keys", "value", "outs", "x", "ids", "coefficients"}
+ARRAYS |= {"weights", "dag_weights"}
 
 
-def functions_of_arrays() -> list[tuple[str, Callable[..., Any]]]:
-    found: list[tuple[str, Callable[..., Any]]] = []
-    for name in subquad.__all__:
-        thing = getattr(subquad, name)
-        if inspect.isfunction(thing) and ARRAYS & inspect.signature(thing).parameters.keys():
-            found.append((name, thing))
+def takes_arrays(thing: Any) -> bool:
+    return inspect.isfunction(thing) and bool(ARRAYS & inspect.signature(thing).parameters.keys())
+
+
+def functions_of_arrays(
+    namespace: Any = subquad, prefix: str = ""
+) -> dict[str, Callable[..., Any]]:
+    """Functions, and constructors and methods of classes, by qualified name."""
+    found: dict[str, Callable[..., Any]] = {}
+    for name in namespace.__all__:
+        thing = getattr(namespace, name)
+        if inspect.ismodule(thing) and thing is not subquad.reference:
+            found |= functions_of_arrays(thing, f"{prefix}{name}.")
+        elif takes_arrays(thing):
+            found[prefix + name] = thing
+        elif inspect.isclass(thing):
+            methods = {n: f for n, f in vars(thing).items() if n[0] != "_" and takes_arrays(f)}
+            if methods:
+                methods["__init__"] = thing.__init__
+                found |= {f"{prefix}{name}.{n}": f for n, f in methods.items()}
     return found
 
 
 def test_the_search_finds_what_it_should() -> None:
-    names = {name for name, _ in functions_of_arrays()}
+    names = functions_of_arrays().keys()
     assert {"attention", "attention_grad", "merge", "plan"} <= names
+    assert {"halfspace.report", "halfspace.Index.__init__", "halfspace.Index.topk"} <= names
+    assert "Gradients.__init__" not in names
 
 
-@pytest.mark.parametrize(("name", "function"), functions_of_arrays())
+@pytest.mark.parametrize(("name", "function"), functions_of_arrays().items())
 def test_every_function_of_arrays_has_a_twin_of_the_same_signature(
     name: str, function: Callable[..., Any]
 ) -> None:
-    twin = getattr(subquad.reference, name)
-    assert name in subquad.reference.__all__
-    assert inspect.signature(twin) == inspect.signature(function)
-    assert inspect.getdoc(twin)
+    namespace: Any = subquad.reference
+    for part in name.split("."):
+        if hasattr(namespace, "__all__"):
+            assert part in namespace.__all__
+        namespace = getattr(namespace, part)
+    assert inspect.signature(namespace) == inspect.signature(function)
+    assert inspect.getdoc(namespace)
 
 
 def test_two_keys_by_hand() -> None:
@@ -91,3 +111,40 @@ def test_the_twin_fills_out_and_reports() -> None:
     np.testing.assert_allclose(out, subquad.reference.attention(x, x, x), rtol=1e-6)
     assert (info.method, info.error_bound) == ("reference", None)
     assert "reference" in repr(info)
+
+
+def test_half_spaces_by_hand() -> None:
+    keys = np.array([[1, 0], [0, 1], [2, -1], [0, 0], [1, 1]], np.float32)
+    index = subquad.reference.halfspace.Index(keys)
+    query = np.array([1, 2], np.float32)  # scores 1, 2, 0, 0, 3
+    ids, scores = index.report(query, 0.0, strict=True, return_scores=True)
+    assert (ids.tolist(), scores.tolist()) == ([0, 1, 4], [1.0, 2.0, 3.0])
+    assert index.topk(query, 5).tolist() == [4, 1, 0, 2, 3]
+    assert index.add(keys[:1]).tolist() == [5]
+    index.remove([0])
+    index.compact()
+    lims, ids = index.report_batch(np.stack([query, -query]), [1.0, -1.0])
+    assert (lims.tolist(), ids.tolist()) == ([0, 3, 6], [1, 4, 5, 2, 3, 5])
+    lims, scores, ids = index.range_search(query[np.newaxis], 2.0)
+    assert (lims.tolist(), scores.tolist(), ids.tolist()) == ([0, 1], [3.0], [4])
+    found, info = subquad.reference.halfspace.report(keys, query, 3.0, return_info=True)
+    assert (found.tolist(), info.engine, info.exact, info.reported) == ([4], "reference", 5, 1)
+
+
+def test_half_spaces_are_exact_by_hand() -> None:
+    # 2**60 and 1 are float32; their sum is neither that nor a float64, and cancels to 1.
+    keys = np.array([[2.0**60, 1.0], [2.0**60, 0.0]], np.float32)
+    one, tiny = np.ones(2, np.float32), np.float32(2.0**-149)
+    index = subquad.reference.halfspace.Index(keys)
+    assert index.report(one, 2.0**60).tolist() == [0, 1]
+    assert index.report(one, 2.0**60, strict=True).tolist() == [0]
+    assert index.topk(one, 2).tolist() == [0, 1]
+    # The smallest products there are.
+    index = subquad.reference.halfspace.Index(np.array([[tiny], [0], [-tiny]], np.float32))
+    query = np.array([tiny])
+    assert index.report(query, 0.0).tolist() == [0, 1]
+    assert index.report(query, 2.0**-298).tolist() == [0]
+    assert index.report(query, 2.0**-298, strict=True).tolist() == []
+    _, scores = index.report(query, -1.0, return_scores=True)
+    assert np.signbit(scores).tolist() == [False, False, True]
+    assert (scores == 0).all()

@@ -2,13 +2,13 @@
 
 `attention` computes softmax attention exactly, or as cheaply as the data allow within a budget
 ``eps`` that a returned bound certifies; `attention_grad` is its gradient, `merge` puts attention over
-disjoint sets of keys together, `plan` says what a call would do and why. `reference` holds slow,
-readable twins of every function that takes arrays.
+disjoint sets of keys together, `plan` says what a call would do and why. `halfspace` reports which
+keys reach a threshold. `reference` holds slow, readable twins of every function that takes arrays.
 
 Arrays must not be modified by another thread while a call reads them.
 """
 
-from . import reference
+from . import halfspace, reference, theory
 from ._attention import attention
 from ._config import show_config
 from ._errors import AccuracyWarning, CertificateError
@@ -29,11 +29,13 @@ __all__ = [
     "__version__",
     "attention",
     "attention_grad",
+    "halfspace",
     "merge",
     "num_threads",
     "plan",
     "reference",
     "set_num_threads",
     "show_config",
+    "theory",
     "thread_limit",
 ]

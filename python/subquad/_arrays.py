@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FLOATS", "Array", "Operand", "result_dtype", "stored", "take", "wide"]
+__all__ = ["FLOATS", "Array", "GiveBack", "Operand", "result_dtype", "stored", "take", "wide"]
 
 
 class SupportsDLPack(Protocol):
@@ -76,7 +76,7 @@ def take(name: str, x: Any) -> Operand:
         return _take_torch(name, x, torch)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
-            f"`{name}` is a masked array: pass its `.data`, and what it hides as `mask`"
+            f"`{name}` is a masked array: pass its `.data`, and to attention what it hides as `mask`"
         )
     if not isinstance(x, np.ndarray):
         if hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):

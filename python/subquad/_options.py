@@ -14,6 +14,7 @@ __all__ = [
     "METHODS",
     "check_budget",
     "check_choice",
+    "check_real",
     "check_rng",
     "check_scale",
     "check_visibility",
@@ -22,6 +23,9 @@ __all__ = [
 METHODS = ("auto", "exact")
 CERTIFICATES = ("deterministic", "none")
 FALLBACKS = ("exact", "raise", "warn")
+
+# What `float` would take, but nobody means. Named, because making such a union takes a microsecond.
+_NOT_REAL = str | bytes | bool | np.bool_ | complex
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -37,7 +41,7 @@ def check_scale(scale: Any, width: int) -> float:
     if scale is None:
         # Without coordinates every product is 0 and any factor will do.
         return 1.0 / math.sqrt(width) if width else 1.0
-    factor = _real("scale", scale)
+    factor = check_real("scale", scale)
     if factor == 0.0 or not math.isfinite(factor):
         raise ValueError(f"`scale` must be finite and not 0, got {factor}")
     return factor
@@ -47,7 +51,7 @@ def check_budget(eps: Any) -> float | None:
     """Return the error budget; None where none was given."""
     if eps is None:
         return None
-    budget = _real("eps", eps)
+    budget = check_real("eps", eps)
     if not (math.isfinite(budget) and budget > 0.0):
         raise ValueError(f"`eps` must be positive and finite, got {budget}")
     return budget
@@ -96,8 +100,9 @@ def check_rng(rng: Any) -> None:
         raise type(err)(f"`rng` must be as in numpy.random.default_rng: {err}") from err
 
 
-def _real(name: str, value: Any) -> float:
-    if isinstance(value, str | bytes | bool | np.bool_ | complex):
+def check_real(name: str, value: Any) -> float:
+    """Return a number as float64."""
+    if isinstance(value, _NOT_REAL):
         raise TypeError(f"`{name}` must be a real number, got {value!r}")
     try:
         return float(value)

@@ -1,9 +1,10 @@
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "HalfspaceIndex",
     "__version__",
     "attention_backward",
     "attention_bounds",
@@ -76,3 +77,53 @@ def attention_bounds(
     window: int | None,
     workers: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+
+@final
+class HalfspaceIndex:
+    def __new__(
+        cls,
+        keys: NDArray[Any],
+        queries: NDArray[np.float32] | None,
+        method: str,
+        workers: int | None,
+    ) -> HalfspaceIndex: ...
+    def __len__(self) -> int: ...
+    def report(
+        self,
+        query: NDArray[np.float32],
+        threshold: float,
+        strict: bool,
+        scores: bool,
+        info: bool,
+        workers: int | None,
+    ) -> tuple[NDArray[np.int64], tuple[NDArray[np.float32] | None, dict[str, Any] | None]]: ...
+    def report_batch(
+        self,
+        queries: NDArray[np.float32],
+        thresholds: NDArray[np.float64],
+        strict: bool,
+        scores: bool,
+        info: bool,
+        workers: int | None,
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int64],
+        tuple[NDArray[np.float32] | None, dict[str, Any] | None],
+    ]: ...
+    def count(
+        self, query: NDArray[np.float32], threshold: float, strict: bool, workers: int | None
+    ) -> int: ...
+    def topk(
+        self, queries: NDArray[np.float32], k: int, scores: bool, workers: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]: ...
+    def add(self, keys: NDArray[Any], workers: int | None) -> tuple[int, int]: ...
+    def remove(self, ids: NDArray[np.int64]) -> None: ...
+    def compact(self, workers: int | None) -> None: ...
+    def save(self, path: str) -> None: ...
+    @staticmethod
+    def load(path: str, mmap: bool) -> HalfspaceIndex: ...
+    def to_bytes(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(data: bytes) -> HalfspaceIndex: ...
+    def copy(self) -> HalfspaceIndex: ...
+    def stats(self) -> dict[str, Any]: ...

@@ -1,9 +1,4 @@
-"""Slow, readable twins in plain numpy of every public function that takes arrays.
-
-Each has the signature of its twin and refuses the same arguments, but follows the definition:
-explicit matrices of queries by keys, float64 throughout, float64 numpy arrays out. The tests compare
-the library with these; read them to see what it computes.
-"""
+"""Attention by its definition: explicit matrices of queries by keys, float64 throughout."""
 
 from __future__ import annotations
 
@@ -13,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import Array, Operand, stored, wide
-from ._finite import refuse_nonfinite, require_finite
-from ._gradient import wanted
-from ._info import Gradients, Info
-from ._merge import take_parts
-from ._options import METHODS, check_budget, check_choice
-from ._out import take_forward, take_grad_out, take_out
-from ._plan import Plan
-from ._planner import check_policy, decide, settle
-from ._problem import Problem, prepare
+from .._arrays import Array, Operand, stored, wide
+from .._finite import refuse_nonfinite, require_finite
+from .._gradient import wanted
+from .._info import Gradients, Info
+from .._merge import take_parts
+from .._options import METHODS, check_budget, check_choice
+from .._out import take_forward, take_grad_out, take_out
+from .._plan import Plan
+from .._planner import check_policy, decide, settle
+from .._problem import Problem, prepare
 
 __all__ = ["attention", "attention_grad", "merge", "plan"]
 
