@@ -2,9 +2,10 @@
 
 An innocent change of unrolling once made LLVM keep accumulators on the stack, and the kernel lost
 a third of its speed without any test noticing. So the release build is disassembled: an innermost
-loop with at least 48 vector FMA instructions must not have a vector instruction with an operand on
-the stack (a scalar one, such as the stride of an outer loop, is not an accumulator). Finding no such
-loop fails too, or a change of symbols or of the disassembler would switch the check off unseen.
+loop with at least 48 vector FMA instructions, or 12 that multiply bytes, must not have a vector
+instruction with an operand on the stack (a scalar one, such as the stride of an outer loop, is not an
+accumulator). Finding no such loop fails too, or a change of symbols or of the disassembler would
+switch the check off unseen.
 
     python .ci/guard.py path/to/_subquad.abi3.so
 """
@@ -12,19 +13,24 @@ loop fails too, or a change of symbols or of the disassembler would switch the c
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-HOT = 48  # FMA instructions: 6 x 2 accumulators times the unrolling by 4, the smallest tile in use
+# Instructions in a loop: 6 x 2 accumulators, times the unrolling by 4 with FMA, for the smallest tile.
+HOT = {"FMA": 48, "byte products": 12}
 WIDTHS = ("ymm", "zmm")  # one copy of every kernel per instruction set, all in one library
 
 HEADER = re.compile(r"^[0-9a-f]+ <(?P<name>.+)>:$")
 LINE = re.compile(r"^\s*(?P<address>[0-9a-f]+):\s+(?P<text>\S.*)$")
 JUMP = re.compile(r"^(?:notrack\s+)?j[a-z]+(?:,p[nt])?\s+(?:0x)?(?P<target>[0-9a-f]+)(?:\s|$)")
-FMA = re.compile(r"^(?:\{\w+\}\s+)?vfn?m(?:add|sub|addsub|subadd)(?:132|213|231)p[sdh]\s")
+KINDS = {
+    "FMA": re.compile(r"^(?:\{\w+\}\s+)?vfn?m(?:add|sub|addsub|subadd)(?:132|213|231)p[sdh]\s"),
+    "byte products": re.compile(r"^(?:\{\w+\}\s+)?(?:vpdpbusds?|vpmaddubsw)\s"),
+}
 VECTOR = re.compile(r"%[xyz]mm\d")
 FRAME = re.compile(r"^(?:mov\s+%rsp|lea\s+\S*\(%rsp\)),%rbp$")  # makes rbp a second stack pointer
 
@@ -53,12 +59,13 @@ class Function:
 
 @dataclass(frozen=True)
 class Loop:
-    """An innermost loop with many FMA instructions."""
+    """An innermost loop with many instructions of a kind."""
 
     function: str
     start: int
+    kind: str
     width: str
-    fmas: int
+    count: int
     spills: tuple[str, ...]
 
 
@@ -95,32 +102,33 @@ def innermost(function: Function) -> list[tuple[int, int]]:
 
 
 def hot_loops(function: Function) -> Iterator[Loop]:
-    """Yield the innermost loops of a function that have `HOT` FMA instructions or more."""
+    """Yield the innermost loops of a function that are `HOT`."""
     if not function.code:
         return
     pointers = "rsp|rbp" if any(FRAME.match(i.text) for i in function.code) else "rsp"
     stack = re.compile(rf"\(%(?:{pointers})[,)]")
     for start, end in innermost(function):
         body = [i.text for i in function.code if start <= i.address <= end]
-        fmas = [text for text in body if FMA.match(text)]
-        if len(fmas) >= HOT:
-            width = max(w for w in ("xmm", *WIDTHS) if any(f"%{w}" in f for f in fmas))
-            spills = tuple(t for t in body if stack.search(t) and VECTOR.search(t))
-            yield Loop(function.name, start, width, len(fmas), spills)
+        for kind, pattern in KINDS.items():
+            hot = [text for text in body if pattern.match(text)]
+            if len(hot) >= HOT[kind]:
+                width = max(w for w in ("xmm", *WIDTHS) if any(f"%{w}" in text for text in hot))
+                spills = tuple(t for t in body if stack.search(t) and VECTOR.search(t))
+                yield Loop(function.name, start, kind, width, len(hot), spills)
 
 
 def report(loops: Iterable[Loop]) -> bool:
-    """Print what was seen; True when every width was seen and no loop spills."""
+    """Print what was seen; True when every kind was seen in every width and no loop spills."""
     loops = list(loops)
     good = True
     for loop in loops:
         if loop.spills:
             good = False
-            where = f"{loop.function} at {loop.start:#x} ({loop.fmas} FMA, {loop.width})"
+            where = f"{loop.function} at {loop.start:#x} ({loop.count} {loop.kind}, {loop.width})"
             print(f"{where}: {len(loop.spills)} stack operands, the first in `{loop.spills[0]}`")
-    for width in WIDTHS:
-        seen = sum(loop.width == width for loop in loops)
-        print(f"{width}: {seen} innermost loops with {HOT} or more FMA instructions")
+    for kind, width in itertools.product(KINDS, WIDTHS):
+        seen = sum((loop.kind, loop.width) == (kind, width) for loop in loops)
+        print(f"{width}: {seen} innermost loops with {HOT[kind]} or more instructions: {kind}")
         good = good and seen > 0
     return good
 
