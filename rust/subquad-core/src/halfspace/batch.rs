@@ -6,7 +6,7 @@ use super::index::Parts;
 use super::planes::BLOCK;
 use super::predicate::{Plane, SURE};
 use super::quantized::Quantized;
-use super::tile::{GROUP, LISTED, Masks, Narrow, Tiles};
+use super::tile::{LISTED, Masks, Narrow, Tiles};
 use super::{Info, single};
 use crate::{Par, Result};
 
@@ -166,15 +166,15 @@ impl<'a> Together<'a> {
     }
 }
 
-/// Candidates of some groups, as slots from `first` on.
-fn list(first: usize, masks: impl Iterator<Item = (u16, u16)>, out: &mut Vec<u32>) {
-    for (g, (candidates, sure)) in masks.enumerate() {
+/// Candidates as slots from `first` on.
+fn list(first: usize, masks: impl Iterator<Item = (u64, u64)>, out: &mut Vec<u32>) {
+    for (i, (candidates, sure)) in masks.enumerate() {
         let mut left = candidates;
         while left != 0 {
             let bit = left.trailing_zeros();
             left &= left - 1;
-            let mark = if sure >> bit & 1 == 1 { SURE } else { 0 };
-            out.push(((first + g * GROUP) as u32 + bit) | mark);
+            let mark = ((sure >> bit) as u32 & 1) * SURE;
+            out.push(((first + i * 64) as u32 + bit) | mark);
         }
     }
 }

@@ -99,10 +99,16 @@ impl Keys {
 
     /// Where a row begins. Elements must be of the type `E`.
     #[inline(always)]
-    #[allow(clippy::cast_ptr_alignment)] // rows follow each other from an aligned start
     pub fn row<E: Key>(&self, slot: usize) -> *const E {
         debug_assert!(slot < self.len && size_of::<E>() == self.kind.size());
-        self.bytes.ptr().cast::<E>().wrapping_add(slot * self.dim)
+        self.first::<E>().wrapping_add(slot * self.dim)
+    }
+
+    /// Where the first row begins; rows follow each other without gaps.
+    #[inline(always)]
+    #[allow(clippy::cast_ptr_alignment)] // a buffer begins at a cache line
+    fn first<E: Key>(&self) -> *const E {
+        self.bytes.ptr().cast()
     }
 
     /// Where up to `count` rows from `slot` on are, and their bytes.
@@ -210,7 +216,7 @@ impl Keys {
         let keys = Self { kind, dim, len, bytes: from.take("keys", Some(bytes))? };
         let finite = with_key_type!(kind, E => {
             // SAFETY: there are so many numbers, aligned to their type.
-            let all = unsafe { std::slice::from_raw_parts(keys.bytes.ptr().cast::<E>(), len * dim) };
+            let all = unsafe { std::slice::from_raw_parts(keys.first::<E>(), len * dim) };
             all.iter().fold(true, |finite, &x| finite & Key::widen(x).is_finite())
         });
         if finite { Ok(keys) } else { Err(damaged("keys that are not finite")) }

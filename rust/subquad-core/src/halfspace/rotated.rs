@@ -31,7 +31,7 @@ use std::ops::Range;
 use super::basis::{Basis, product};
 use super::coarse::{Coarse, is_tame};
 use super::keys::Keys;
-use super::planes::{BLOCK, Coded, Open, Planes, Shape};
+use super::planes::{BLOCK, Coded, Open, Planes};
 use super::predicate::Plane;
 use super::residual::{Fine, Residuals};
 use crate::mat::MatCell;

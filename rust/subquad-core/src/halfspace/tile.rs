@@ -131,11 +131,14 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// The masks of the first groups for a query.
-    pub fn of(&self, query: usize, groups: usize) -> impl Iterator<Item = (u16, u16)> {
+    /// The masks of a query for so many groups, four groups at a time, lowest bits first.
+    pub fn of(&self, query: usize, groups: usize) -> impl Iterator<Item = (u64, u64)> {
         let at = query * STRIDE..query * STRIDE + groups;
-        let (candidates, sure) = (&self.candidates[at.clone()], &self.sure[at]);
-        candidates.iter().copied().zip(sure.iter().copied())
+        let word = |four: &[u16]| {
+            four.iter().rev().fold(0, |word, &group| word << GROUP | u64::from(group))
+        };
+        let (candidates, sure) = (self.candidates[at.clone()].chunks(4), self.sure[at].chunks(4));
+        candidates.zip(sure).map(move |(candidates, sure)| (word(candidates), word(sure)))
     }
 }
 
@@ -172,17 +175,20 @@ unsafe fn tile_body<V: Ints, const Q: usize, const G: usize>(
                 <V::F as Lanes>::load_bf16(block.add(at).cast())
             };
             let splat = |x: f32| <V::F as Lanes>::splat(x);
+            // Before masks are written, of which the compiler knows nothing.
+            let scale: [V::F; G] = std::array::from_fn(|g| number(0, g));
+            let rest: [V::F; G] = std::array::from_fn(|g| number(1, g));
             for t in 0..Q {
                 let (mut candidate, mut certain) = (0_u32, 0_u32);
+                let (alpha, beta) = (splat(tile.alpha[t]), splat(tile.beta[t]));
+                let (gamma, low) = (splat(tile.gamma[t]), splat(tile.low[t]));
                 for g in 0..G {
                     let score = sums[t][g].to_float();
-                    let (alpha, beta) = (splat(tile.alpha[t]), splat(tile.beta[t]));
-                    let (scale, rest, gamma) = (number(0, g), number(1, g), splat(tile.gamma[t]));
-                    let most = rest.fma(gamma, score.fma(alpha, beta).mul(scale));
-                    let bits = most.ge_bits(splat(tile.low[t]));
+                    let most = rest[g].fma(gamma, score.fma(alpha, beta).mul(scale[g]));
+                    let bits = most.ge_bits(low);
                     if bits != 0 {
-                        let middle = score.mul(alpha).sub(beta).mul(scale);
-                        let least = middle.sub(rest.mul(gamma));
+                        let middle = score.mul(alpha).sub(beta).mul(scale[g]);
+                        let least = middle.sub(rest[g].mul(gamma));
                         candidate |= bits << (g * V::N);
                         certain |= (bits & least.ge_bits(splat(tile.high[t]))) << (g * V::N);
                     }

@@ -78,10 +78,10 @@ fn check_unit(unit: Unit, parts: &Parts, plane: &Plane, keys: &[f32]) {
     let groups = 2 * blocks.len();
     Tiles::new(unit, wide.shape(), &[narrow]).scan(unit, wide, blocks, None, &mut masks);
     let mut found = Vec::new();
-    for (g, (candidates, sure)) in masks.of(0, groups).enumerate() {
+    for (word, (candidates, sure)) in masks.of(0, groups).enumerate() {
         assert_eq!(sure & !candidates, 0);
-        let marked = |i: u32| (16 * g as u32 + i) | if sure >> i & 1 == 1 { SURE } else { 0 };
-        found.extend((0..16).filter(|i| candidates >> i & 1 == 1).map(marked));
+        let marked = |i: u32| (64 * word as u32 + i) | if sure >> i & 1 == 1 { SURE } else { 0 };
+        found.extend((0..64).filter(|i| candidates >> i & 1 == 1).map(marked));
     }
     check("a tile", &found, plane, keys);
 }

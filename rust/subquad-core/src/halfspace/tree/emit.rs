@@ -17,6 +17,8 @@ pub struct Hits<'a> {
     info: &'a mut Info,
     /// The last key that was decided exactly, and how: its duplicates lie in the same leaf.
     last: Option<([f32; MAX_DIM], bool)>,
+    /// How many more keys may be looked at.
+    left: usize,
 }
 
 impl<'a> Hits<'a> {
@@ -26,8 +28,9 @@ impl<'a> Hits<'a> {
         dead: &'a Dead,
         out: &'a mut Vec<u32>,
         info: &'a mut Info,
+        most: usize,
     ) -> Self {
-        Self { plane, keys, dead, out, info, last: None }
+        Self { plane, keys, dead, out, info, last: None, left: most }
     }
 
     /// The slots, to be put into order.
@@ -35,10 +38,16 @@ impl<'a> Hits<'a> {
         self.out
     }
 
+    /// How many more keys may be looked at one by one.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
     /// Counts what a search has read, and the keys it has looked at one by one.
     pub fn count(&mut self, bytes: usize, keys: usize) {
         self.info.bytes_read += bytes as u64;
         self.info.scanned += keys as u64;
+        self.left = self.left.saturating_sub(keys);
     }
 
     /// All keys at some places.

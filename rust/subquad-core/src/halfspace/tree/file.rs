@@ -1,6 +1,6 @@
 //! Trees in a file.
 
-use super::layout::{FAN, Layout, MAX_DIM};
+use super::layout::{FAN, Layout, MAX_DIM, reach_row};
 use super::node::Scale;
 use super::{Forest, TAIL, Tree};
 use crate::Result;
@@ -82,7 +82,7 @@ impl Tree {
     /// The squared distance of no key from the centre is larger.
     pub fn reach(&self) -> f64 {
         let root = self.layout.level(self.layout.levels - 1).start * self.layout.pack_size();
-        let row = &self.boxes[root + self.layout.reach() * FAN..][..FAN];
+        let row = &self.boxes[root + reach_row(self.layout.dim) * FAN..][..FAN];
         row.iter().fold(0.0, |most, &x| f64::max(most, -f64::from(x)))
     }
 }

@@ -14,6 +14,17 @@ pub const MAX_DIM: usize = 12;
 /// Most levels of packs: 64 * 16^7 keys are more than an index holds.
 pub const MAX_LEVELS: usize = 7;
 
+/// Rows of a pack: for every coordinate the largest and the least number, then this one, of numbers not
+/// below the longest vector of each box.
+pub fn size_row(dim: usize) -> usize {
+    2 * dim
+}
+
+/// The last row of a pack: the squared radius of each node, negated.
+pub fn reach_row(dim: usize) -> usize {
+    2 * dim + 1
+}
+
 /// A tree over `len` keys. Leaf `i` holds those at the places `64 i ..` of the tree's order; node `i`
 /// of level 0 is leaf `i`, and node `i` of the next level has the nodes `16 i ..` as its children.
 /// Siblings are stored together, as one pack, row after row of 16 numbers.
@@ -55,25 +66,9 @@ impl Layout {
         self.first[self.levels]
     }
 
-    /// Rows of a pack: for every coordinate the largest and the least number, then
-    /// [`size`](Self::size) and [`reach`](Self::reach).
-    pub fn rows(&self) -> usize {
-        2 * self.dim + 2
-    }
-
-    /// The row of the longest vector in each box.
-    pub fn size(&self) -> usize {
-        2 * self.dim
-    }
-
-    /// The row of the squared radius of each node, negated.
-    pub fn reach(&self) -> usize {
-        2 * self.dim + 1
-    }
-
     /// Numbers in a pack.
     pub fn pack_size(&self) -> usize {
-        FAN * self.rows()
+        FAN * (2 * self.dim + 2)
     }
 
     /// The packs of a level, counted from the first of all.

@@ -2,12 +2,13 @@
 
 use super::Tree;
 use super::emit::Hits;
-use super::layout::{FAN, LEAF, MAX_LEVELS};
+use super::layout::{FAN, LEAF, MAX_LEVELS, reach_row, size_row};
 use super::query::{ALPHA, Cap, Query};
 use crate::simd::{Isa, Lanes, multiversion};
 
-/// Collects the keys of `tree` that lie inside.
-pub fn search(isa: Isa, tree: &Tree, query: &Query, hits: &mut Hits<'_>) {
+/// Collects the keys of `tree` that lie inside, in no order. Did it finish? It gives up when it has looked
+/// at too many.
+pub fn search(isa: Isa, tree: &Tree, query: &Query, hits: &mut Hits<'_>) -> bool {
     assert_eq!(query.dim, tree.layout.dim);
     let cap = tree.scale.and_then(|scale| Cap::new(query, &scale, tree.reach()));
     // SAFETY: the arrays of a tree have the lengths of its layout, and the dimensions agree.
@@ -20,13 +21,13 @@ pub fn search(isa: Isa, tree: &Tree, query: &Query, hits: &mut Hits<'_>) {
 }
 
 multiversion! {
-    unsafe fn search_cap(tree: &Tree, query: &Query, cap: &Cap, hits: &mut Hits<'_>) = search_body {
+    unsafe fn search_cap(tree: &Tree, query: &Query, cap: &Cap, hits: &mut Hits<'_>) -> bool = search_body {
         v4: [avx512::F32x16, true], v3: [avx2::F32x8, true], portable: [portable::F32x4, true],
     }
 }
 
 multiversion! {
-    unsafe fn search_box(tree: &Tree, query: &Query, cap: &Cap, hits: &mut Hits<'_>) = search_body {
+    unsafe fn search_box(tree: &Tree, query: &Query, cap: &Cap, hits: &mut Hits<'_>) -> bool = search_body {
         v4: [avx512::F32x16, false], v3: [avx2::F32x8, false], portable: [portable::F32x4, false],
     }
 }
@@ -47,7 +48,7 @@ unsafe fn search_body<V: Lanes<T = f32>, const CAP: bool>(
     query: &Query,
     cap: &Cap,
     hits: &mut Hits<'_>,
-) {
+) -> bool {
     let layout = &tree.layout;
     let (pack_size, leaf_size) = (layout.pack_size(), layout.leaf_size());
     let top = layout.levels - 1;
@@ -58,7 +59,7 @@ unsafe fn search_body<V: Lanes<T = f32>, const CAP: bool>(
     let (mut packs, mut leaves, mut scanned) = (0, 0, 0);
     // SAFETY: packs and leaves are children that exist, see the masks below.
     unsafe {
-        loop {
+        'walk: loop {
             let at = tree.boxes.ptr().add((layout.level(level).start + pack) * pack_size);
             let count = (layout.nodes(level) - pack * FAN).min(FAN);
             let exist = u32::MAX >> (32 - count);
@@ -80,6 +81,9 @@ unsafe fn search_body<V: Lanes<T = f32>, const CAP: bool>(
                     scanned += len;
                     leaves += 1;
                 });
+                if scanned > hits.left() {
+                    break;
+                }
             } else {
                 path[level] = (pack, cut);
                 level -= 1;
@@ -88,8 +92,7 @@ unsafe fn search_body<V: Lanes<T = f32>, const CAP: bool>(
             while path[level + 1].1 == 0 {
                 level += 1;
                 if level >= top {
-                    hits.count(4 * (packs * pack_size + leaves * leaf_size), scanned);
-                    return;
+                    break 'walk;
                 }
             }
             let (parent, left) = path[level + 1];
@@ -97,6 +100,9 @@ unsafe fn search_body<V: Lanes<T = f32>, const CAP: bool>(
             pack = parent * FAN + left.trailing_zeros() as usize;
         }
     }
+    let finished = scanned <= hits.left();
+    hits.count(4 * (packs * pack_size + leaves * leaf_size), scanned);
+    finished
 }
 
 /// Calls `f` with the place of every bit that is set.
@@ -143,7 +149,7 @@ unsafe fn look<V: Lanes<T = f32>, const CAP: bool>(
                     distance = gap.fma(gap, distance);
                 }
             }
-            let size = V::load(pack.add(2 * dim * FAN + g));
+            let size = V::load(pack.add(size_row(dim) * FAN + g));
             let (epsilon, minus) = (V::splat(query.epsilon), V::splat(-query.epsilon));
             // Negated, so that NaN is not out.
             let mut cut = !out.ge_bits(size.fma(epsilon, most));
@@ -151,7 +157,7 @@ unsafe fn look<V: Lanes<T = f32>, const CAP: bool>(
             size.fma(minus, out).store(limits[0].as_mut_ptr().add(g));
             size.fma(epsilon, inside).store(limits[1].as_mut_ptr().add(g));
             if CAP {
-                let reach = V::load(pack.add((2 * dim + 1) * FAN + g));
+                let reach = V::load(pack.add(reach_row(dim) * FAN + g));
                 let away = distance.fma(V::splat(ALPHA), reach).ge_bits(V::splat(cap.limit));
                 if cap.holds_inside {
                     cut &= !away;

@@ -36,7 +36,9 @@ fn by_digits(slots: &mut [u32], first: usize, len: usize) {
         let digit =
             |slot: u32| (slot - first as u32) as usize >> (pass * width) & ((1 << width) - 1);
         let mut places = [0; 1 << 11];
-        slots.iter().for_each(|&slot| places[digit(slot)] += 1);
+        for &slot in &*slots {
+            places[digit(slot)] += 1;
+        }
         let mut end = 0;
         for place in &mut places {
             (*place, end) = (end, end + *place);
@@ -57,11 +59,12 @@ mod tests {
     #[test]
     fn slots_ascend() {
         let mut random = Random(1);
-        for len in [1, 2, 64, 65, 5000, 100_000, 3_000_000] {
-            for count in [0, 1, len / 300, 255, 256, 3000, len / 2, len] {
+        for len in [1, 2, 64, 65, 5000, 100_000, 5_000_000] {
+            let counts = [0, 1, 255, 256, 3000, len / 300, len];
+            for count in counts.into_iter().filter(|&count| count <= 100_000) {
                 let first = random.below(1000);
                 let some: std::collections::BTreeSet<u32> =
-                    (0..count.min(len)).map(|_| (first + random.below(len)) as u32).collect();
+                    (0..count).map(|_| (first + random.below(len)) as u32).collect();
                 let mut slots: Vec<u32> = some.iter().copied().collect();
                 (0..slots.len()).for_each(|i| slots.swap(i, random.below(i + 1)));
                 sort(&mut slots, first, len);

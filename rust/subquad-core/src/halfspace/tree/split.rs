@@ -26,7 +26,8 @@ pub fn into_blocks(source: &Source<'_>, slots: &mut [u32], par: Par<'_>) -> Resu
     let mut nodes = Vec::new();
     large(source, slots, par, &mut nodes)?;
     par.run(nodes.len(), |i, pulse| {
-        small(source, &mut nodes[i].lock().unwrap_or_else(PoisonError::into_inner), pulse);
+        let mut slots = nodes[i].lock().unwrap_or_else(PoisonError::into_inner);
+        default_float_mode(|| small(source, &mut slots, pulse));
     })
 }
 
