@@ -16,7 +16,7 @@ class Info:
     Attributes
     ----------
     engine : str
-        What answered: "scan", "int8", "int4", "rotated", "tree", "dense", or "none" where the
+        What answered: "scan", "int8", "int4", "rotated", "tree", or "none" where the
         thresholds alone decide.
     bytes_read : int
         Bytes of the index that were read.

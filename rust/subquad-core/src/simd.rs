@@ -192,3 +192,18 @@ macro_rules! multiversion {
     };
 }
 pub(crate) use multiversion;
+
+/// Repeats a block for `r = 0, 1, ...` below a constant of at most 16, each time with a literal
+/// index: an array that is indexed by anything else does not stay in registers.
+macro_rules! unroll {
+    ($limit:expr, $r:ident => $body:block) => {
+        $crate::simd::unroll!(@ $limit, $r, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $limit:expr, $r:ident, $body:block, $($i:literal)*) => {
+        $({
+            let $r: usize = $i;
+            if $r < $limit $body
+        })*
+    };
+}
+pub(crate) use unroll;

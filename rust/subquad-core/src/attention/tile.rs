@@ -7,21 +7,7 @@
 //! constant.
 
 use crate::simd::Lanes;
-
-/// Repeats a block for `r = 0, 1, ...` below a constant of at most 16, each time with a literal
-/// index: an array that is indexed by anything else does not stay in registers.
-macro_rules! unroll {
-    ($limit:expr, $r:ident => $body:block) => {
-        $crate::attention::tile::unroll!(@ $limit, $r, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
-    };
-    (@ $limit:expr, $r:ident, $body:block, $($i:literal)*) => {
-        $({
-            let $r: usize = $i;
-            if $r < $limit $body
-        })*
-    };
-}
-pub(super) use unroll;
+pub(super) use crate::simd::unroll;
 
 /// Accumulators of a tile: `R` rows of `C` vectors, all in registers.
 pub(super) type Tile<V, const R: usize, const C: usize> = [[V; C]; R];

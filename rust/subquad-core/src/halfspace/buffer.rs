@@ -38,7 +38,7 @@ pod!(u8, i8, u16, u32, u64, i64, f32, f64);
 
 /// A growable array of numbers.
 ///
-/// Functions named `try_` refuse what exceeds the memory; their namesakes panic.
+/// Functions named `try_` refuse what exceeds the memory; others panic.
 pub(super) struct Buf<T> {
     /// Owned blocks hold zeros behind the values, so that growing within one needs no filling.
     block: Block,
@@ -53,18 +53,8 @@ impl<T: Pod> Buf<T> {
     }
 
     /// `len` zeros.
-    pub fn with_len(len: usize) -> Self {
-        must(Self::try_with_len(len))
-    }
-
-    /// `len` zeros.
     pub fn try_with_len(len: usize) -> Result<Self> {
         Ok(Self { block: Block::zeroed(bytes_of::<T>(len)?)?, len, life: PhantomData })
-    }
-
-    /// A copy of `values`.
-    pub fn from_slice(values: &[T]) -> Self {
-        must(Self::try_from_slice(values))
     }
 
     /// A copy of `values`.

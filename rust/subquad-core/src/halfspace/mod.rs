@@ -10,7 +10,6 @@
 //! | int4 | half a byte per coordinate, then more of the keys near the threshold | few keys reported |
 //! | rotated | about a quarter byte per coordinate in a basis learnt from the keys | the same, on real keys |
 //! | tree | boxes around clusters of keys | up to 12 dimensions |
-//! | dense | every key, by a matrix product | batches that report much |
 
 use crate::mat::Rows;
 

@@ -8,7 +8,7 @@ use super::coarse::Coarse;
 use super::keys::Keys;
 use super::planes::{BLOCK, Planes, Shape};
 use crate::simd::ints::{Ints, Unit, multiversion_ints};
-use crate::simd::{Lanes, touch_second};
+use crate::simd::{Lanes, touch_second, unroll};
 
 mod narrow;
 
@@ -22,8 +22,8 @@ pub(super) fn lane(coordinate: usize) -> usize {
     coordinate / 2 % 2
 }
 
-/// Queries in the largest tile.
-const MOST: usize = 12;
+/// Room for the queries of any tile.
+const MOST: usize = 16;
 
 /// Keys that share a mask of 16 bits.
 pub(super) const GROUP: usize = 16;
@@ -178,7 +178,7 @@ unsafe fn tile_body<V: Ints, const Q: usize, const G: usize>(
             // Before masks are written, of which the compiler knows nothing.
             let scale: [V::F; G] = std::array::from_fn(|g| number(0, g));
             let rest: [V::F; G] = std::array::from_fn(|g| number(1, g));
-            for t in 0..Q {
+            unroll!(Q, t => {
                 let (mut candidate, mut certain) = (0_u32, 0_u32);
                 let (alpha, beta) = (splat(tile.alpha[t]), splat(tile.beta[t]));
                 let (gamma, low) = (splat(tile.gamma[t]), splat(tile.low[t]));
@@ -198,7 +198,7 @@ unsafe fn tile_body<V: Ints, const Q: usize, const G: usize>(
                     *candidates.add(to) = (candidate >> (GROUP * k)) as u16;
                     *sure.add(to) = (certain >> (GROUP * k)) as u16;
                 }
-            }
+            });
         }
     }
 }
@@ -215,17 +215,18 @@ unsafe fn sums<V: Ints, const Q: usize, const G: usize>(
     // SAFETY: the caller's promises.
     unsafe {
         let part = |first: usize, lines: usize, start: *const i32| {
-            let mut part: [[V; G]; Q] = std::array::from_fn(|t| [V::splat(*start.add(t)); G]);
+            let mut part = [[V::splat(0); G]; Q];
+            unroll!(Q, t => { part[t] = [V::splat(*start.add(t)); G]; });
             for j in first..first + lines {
                 let words = tile.words.as_ptr().add(j * Q);
                 let codes: [V; G] =
                     std::array::from_fn(|g| V::load(codes.add(4 * (BLOCK * j + g * V::N))));
-                for t in 0..Q {
+                unroll!(Q, t => {
                     let word = V::splat(*words.add(t));
                     for g in 0..G {
                         part[t][g] = part[t][g].pairs(codes[g], word);
                     }
-                }
+                });
             }
             part
         };
@@ -236,11 +237,11 @@ unsafe fn sums<V: Ints, const Q: usize, const G: usize>(
         let mut sums = [[V::splat(0); G]; Q];
         for first in (0..lines).step_by(FLUSH) {
             let next = part(first, FLUSH.min(lines - first), start.add(first / FLUSH * Q));
-            for t in 0..Q {
+            unroll!(Q, t => {
                 for g in 0..G {
                     sums[t][g] = sums[t][g].add(next[t][g].widen());
                 }
-            }
+            });
         }
         sums
     }

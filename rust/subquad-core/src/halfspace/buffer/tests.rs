@@ -18,7 +18,7 @@ fn map(bytes: &[u8]) -> Arc<Mmap> {
 #[test]
 fn every_length_is_aligned_zeroed_and_readable_beyond_its_end() {
     for len in [0, 1, 63, 64, 65, 1000, LARGE, LARGE + 1] {
-        let buf = Buf::<u8>::with_len(len);
+        let buf = Buf::<u8>::try_with_len(len).unwrap();
         let page = if len < LARGE { 64 } else { 2 << 20 };
         assert!(buf.ptr().addr().is_multiple_of(page), "{len} bytes");
         assert_eq!(buf.len(), len);
@@ -56,7 +56,7 @@ fn repeated_growth_moves_rarely() {
 #[test]
 fn what_was_cut_off_is_zero_when_it_comes_back() {
     for len in [40, LARGE] {
-        let mut buf = Buf::from_slice(&vec![7_u8; len]);
+        let mut buf = Buf::try_from_slice(&vec![7_u8; len]).unwrap();
         buf.resize(len - 30);
         assert_eq!(slack(&buf)[..30], [0; 30]);
         buf.resize(len);
@@ -68,7 +68,7 @@ fn what_was_cut_off_is_zero_when_it_comes_back() {
 
 #[test]
 fn reserved_room_is_filled_in_place() {
-    let mut buf = Buf::from_slice(&[1_u16, 2, 3]);
+    let mut buf = Buf::try_from_slice(&[1_u16, 2, 3]).unwrap();
     buf.try_reserve(5000).unwrap();
     let place = buf.ptr();
     buf.extend_from_slice(&[4; 5000]);
@@ -78,7 +78,7 @@ fn reserved_room_is_filled_in_place() {
 
 #[test]
 fn a_copy_is_another_array() {
-    let one = Buf::from_slice(&[1.5_f32, -0.0, f32::NAN]);
+    let one = Buf::try_from_slice(&[1.5_f32, -0.0, f32::NAN]).unwrap();
     let mut other = one.clone();
     other.to_mut()[0] = 2.0;
     assert_eq!((one[0], other[0]), (1.5, 2.0));
@@ -87,7 +87,7 @@ fn a_copy_is_another_array() {
 
 #[test]
 fn bytes_are_the_values() {
-    let buf = Buf::from_slice(&[0x0102_0304_u32, 5]);
+    let buf = Buf::try_from_slice(&[0x0102_0304_u32, 5]).unwrap();
     assert_eq!(buf.bytes(), [0x0102_0304_u32.to_ne_bytes(), 5_u32.to_ne_bytes()].as_flattened());
     assert_eq!(Buf::<f64>::new().bytes(), [0; 0]);
 }
@@ -140,7 +140,7 @@ fn parts_of_a_file_that_would_break_a_kernel_are_refused() {
 fn more_than_there_is_is_an_error() {
     for len in [usize::MAX, usize::MAX / 8, usize::MAX / 16, usize::MAX / 32] {
         assert!(matches!(Buf::<f64>::try_with_len(len), Err(Error::Memory { .. })), "{len}");
-        let mut buf = Buf::from_slice(&[1_u8]);
+        let mut buf = Buf::try_from_slice(&[1_u8]).unwrap();
         if len > usize::MAX / 16 {
             assert!(matches!(buf.try_resize(len), Err(Error::Memory { .. })), "{len}");
         }
