@@ -19,7 +19,8 @@ const MAGIC: f32 = 12_582_912.0;
 
 /// bfloat16 that is not below a number that is not negative.
 pub(super) fn up16(x: f64) -> u16 {
-    let bits = up(x).to_bits();
+    // What is not a number is no bound: infinity is.
+    let bits = up(x).to_bits().min(f32::INFINITY.to_bits());
     (bits >> 16) as u16 + u16::from(bits & 0xffff != 0)
 }
 

@@ -39,6 +39,12 @@ impl Rotated {
             shape,
             saves,
         };
+        let all = basis.mean.iter().chain(&basis.backward).chain(&basis.steps);
+        let finite = all.map(|&x| f64::from(x)).chain(basis.forward.iter().copied());
+        let sizes = [size, delta, largest];
+        if !finite.chain(sizes).all(f64::is_finite) || !basis.steps.iter().all(|&x| x > 0.0) {
+            return Err(damaged("a basis that is none"));
+        }
         let planes = Planes::read("r", from, shape, len)?;
         let rest = Residuals::read("r", from, dim, len)?;
         Ok(Self { basis, planes, rest, size, delta, largest })

@@ -90,7 +90,7 @@ fn check_unit(unit: Unit, parts: &Parts, plane: &Plane, keys: &[f32]) {
 fn case(seed: u64, family: usize, dim: usize, n: usize, off: f64) {
     let mut random = Random(seed | 1);
     let keys: Vec<f32> = (0..n).flat_map(|_| row(family, dim, &mut random)).collect();
-    let query = row(if seed % 3 == 0 { family } else { 0 }, dim, &mut random);
+    let query = row(if seed.is_multiple_of(3) { family } else { 0 }, dim, &mut random);
     let rows = Rows::F32(MatRef::from_slice(&keys, n, dim));
     let scored = |key: &[f32]| {
         query.iter().zip(key).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>()
