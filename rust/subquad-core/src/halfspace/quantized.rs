@@ -208,7 +208,8 @@ impl Quantized {
         } else {
             None
         };
-        if !longest.is_finite() || !pair.is_finite() {
+        // Keys beyond the range of bfloat16 have no finite bound.
+        if longest.is_nan() || pair.is_nan() {
             return Err(damaged("keys without a bound"));
         }
         Ok(Self { int8, int4, longest, pair })

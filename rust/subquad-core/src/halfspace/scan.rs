@@ -74,6 +74,9 @@ instances!(scan_wide, WIDE);
 instances!(scan_nibbles, NIBBLES);
 instances!(scan_mixed, MIXED);
 
+/// Loops over arrays, not `map` or `from_fn`: their closures are functions of their own, which lose the
+/// instruction set where they are not inlined.
+///
 /// # Safety
 ///
 /// `G` vectors must hold a block's 32 lanes; the blocks of the job must be readable and of the kind and
@@ -171,7 +174,83 @@ unsafe fn wide<V: Ints, const G: usize>(
         }
         let alpha = <V::F as Lanes>::splat(coarse.alpha[0]);
         let offset = V::splat(coarse.offset[0]);
-        sums.map(|sums| V::join(sums).add(offset).to_float().mul(alpha))
+        let mut scores = [alpha; G];
+        for g in 0..G {
+            scores[g] = V::join(sums[g]).add(offset).to_float().mul(alpha);
+        }
+        scores
+    }
+}
+
+/// Lines whose products are added in 16 bits where pairs of them are: codes of 4 bits make at most
+/// 2 * 2 * 15 * 127 of a line.
+const FLUSH: usize = 4;
+
+/// Sums of products over lines whose bytes hold `W` codes each.
+///
+/// # Safety
+///
+/// `lines` lines must be readable at `block`, and as many times `W` words at `words`; the instruction
+/// set must be enabled.
+#[inline(always)]
+unsafe fn parts<V: Ints, const G: usize, const W: usize>(
+    block: *const u8,
+    words: *const i32,
+    lines: usize,
+) -> [V; G] {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mask = V::splat(if W == 2 { 0x0f0f_0f0f } else { 0x0303_0303 });
+        let part = |codes: V, which: usize| match (W, which) {
+            (_, 0) => codes.bits::<0>(mask),
+            (2, _) | (_, 2) => codes.bits::<4>(mask),
+            (_, 1) => codes.bits::<2>(mask),
+            _ => codes.bits::<6>(mask),
+        };
+        let load = |j: usize, g: usize| V::load(block.add(4 * (BLOCK * j + g * V::N)));
+        let word = |j: usize, which: usize| V::splat(*words.add(W * j + which));
+        if V::NARROW {
+            let mut sums = [V::splat(0); G];
+            for first in (0..lines).step_by(FLUSH) {
+                let mut narrow = [V::splat(0); G];
+                for j in first..lines.min(first + FLUSH) {
+                    let mut words = [V::splat(0); W];
+                    for which in 0..W {
+                        words[which] = word(j, which);
+                    }
+                    for g in 0..G {
+                        let codes = load(j, g);
+                        for which in 0..W {
+                            narrow[g] = narrow[g].pairs(part(codes, which), words[which]);
+                        }
+                    }
+                }
+                for g in 0..G {
+                    sums[g] = sums[g].add(narrow[g].widen());
+                }
+            }
+            return sums;
+        }
+        // Two sums for each register, for an instruction takes longer than it keeps its port.
+        let mut sums = [[V::splat(0); 2]; G];
+        for j in 0..lines {
+            let mut words = [V::splat(0); W];
+            for which in 0..W {
+                words[which] = word(j, which);
+            }
+            for g in 0..G {
+                let codes = load(j, g);
+                for which in 0..W {
+                    let sum = &mut sums[g][which % 2];
+                    *sum = sum.dot(part(codes, which), words[which]);
+                }
+            }
+        }
+        let mut all = [V::splat(0); G];
+        for g in 0..G {
+            all[g] = sums[g][0].add(sums[g][1]);
+        }
+        all
     }
 }
 
@@ -186,21 +265,15 @@ unsafe fn nibbles<V: Ints, const G: usize>(
 ) -> [V::F; G] {
     // SAFETY: the caller's promises.
     unsafe {
-        let mask = V::splat(0x0f0f_0f0f);
-        let mut sums = [[V::splat(0); 2]; G];
-        let first = coarse.words.as_ptr().add(2 * shape.wide);
-        for j in 0..shape.nibbles {
-            let word = |i: usize| V::splat(*first.add(2 * j + i));
-            let words = [word(0), word(1)];
-            for g in 0..G {
-                let codes = V::load(block.add(4 * (BLOCK * (shape.wide + j) + g * V::N)));
-                sums[g][0] = sums[g][0].dot(codes.bits::<0>(mask), words[0]);
-                sums[g][1] = sums[g][1].dot(codes.bits::<4>(mask), words[1]);
-            }
-        }
+        let words = coarse.words.as_ptr().add(2 * shape.wide);
+        let sums = parts::<V, G, 2>(block.add(4 * BLOCK * shape.wide), words, shape.nibbles);
         let offset = V::splat(coarse.offset[1]);
         let alpha = <V::F as Lanes>::splat(coarse.alpha[1]);
-        sums.map(|[a, b]| a.add(b).shift::<1>().add(offset).to_float().mul(alpha))
+        let mut scores = [alpha; G];
+        for g in 0..G {
+            scores[g] = sums[g].shift::<1>().add(offset).to_float().mul(alpha);
+        }
+        scores
     }
 }
 
@@ -215,27 +288,15 @@ unsafe fn mixed<V: Ints, const G: usize>(
 ) -> [V::F; G] {
     // SAFETY: the caller's promises.
     unsafe {
-        let scores = nibbles::<V, G>(coarse, shape, block);
-        let mask = V::splat(0x0303_0303);
-        let mut sums = [[V::splat(0); 2]; G];
-        let first = coarse.words.as_ptr().add(2 * (shape.wide + shape.nibbles));
-        for j in 0..shape.crumbs {
-            let word = |i: usize| V::splat(*first.add(4 * j + i));
-            let words = [word(0), word(1), word(2), word(3)];
-            let line = BLOCK * (shape.wide + shape.nibbles + j);
-            for g in 0..G {
-                let codes = V::load(block.add(4 * (line + g * V::N)));
-                sums[g][0] = sums[g][0].dot(codes.bits::<0>(mask), words[0]);
-                sums[g][1] = sums[g][1].dot(codes.bits::<2>(mask), words[1]);
-                sums[g][0] = sums[g][0].dot(codes.bits::<4>(mask), words[2]);
-                sums[g][1] = sums[g][1].dot(codes.bits::<6>(mask), words[3]);
-            }
-        }
+        let mut scores = nibbles::<V, G>(coarse, shape, block);
+        let before = shape.wide + shape.nibbles;
+        let words = coarse.words.as_ptr().add(2 * before);
+        let sums = parts::<V, G, 4>(block.add(4 * BLOCK * before), words, shape.crumbs);
         let offset = V::splat(coarse.offset[2]);
         let alpha = <V::F as Lanes>::splat(coarse.alpha[2]);
-        let add = |[a, b]: [V; 2], score: V::F| {
-            a.add(b).shift::<1>().add(offset).to_float().fma(alpha, score)
-        };
-        std::array::from_fn(|g| add(sums[g], scores[g]))
+        for g in 0..G {
+            scores[g] = sums[g].shift::<1>().add(offset).to_float().fma(alpha, scores[g]);
+        }
+        scores
     }
 }

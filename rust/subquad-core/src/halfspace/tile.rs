@@ -104,6 +104,11 @@ impl Tiles {
         assert!(blocks.end <= planes.len().div_ceil(BLOCK) && blocks.len() <= LISTED);
         masks.candidates.resize(self.len() * STRIDE, 0);
         masks.sure.resize(self.len() * STRIDE, 0);
+        if blocks.len() < LISTED {
+            // Nobody is a candidate of a block that is not scanned.
+            masks.candidates.fill(0);
+            masks.sure.fill(0);
+        }
         for i in blocks.clone() {
             let block = planes.ptr().wrapping_add(i * shape.block());
             let (from, bytes) = rows.map_or((block, 0), |keys| keys.block(i * BLOCK, BLOCK));
@@ -131,14 +136,16 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// The masks of a query for so many groups, four groups at a time, lowest bits first.
+    /// The masks of a query for so many groups and up to three more, four groups at a time, lowest bits
+    /// first.
     pub fn of(&self, query: usize, groups: usize) -> impl Iterator<Item = (u64, u64)> {
-        let at = query * STRIDE..query * STRIDE + groups;
-        let word = |four: &[u16]| {
-            four.iter().rev().fold(0, |word, &group| word << GROUP | u64::from(group))
+        let at = query * STRIDE..query * STRIDE + groups.next_multiple_of(4);
+        let word = |&[a, b, c, d]: &[u16; 4]| {
+            u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48
         };
-        let (candidates, sure) = (self.candidates[at.clone()].chunks(4), self.sure[at].chunks(4));
-        candidates.zip(sure).map(move |(candidates, sure)| (word(candidates), word(sure)))
+        let (candidates, sure) = (&self.candidates[at.clone()], &self.sure[at]);
+        let pairs = candidates.as_chunks().0.iter().zip(sure.as_chunks().0);
+        pairs.map(move |(candidates, sure)| (word(candidates), word(sure)))
     }
 }
 
@@ -176,8 +183,10 @@ unsafe fn tile_body<V: Ints, const Q: usize, const G: usize>(
             };
             let splat = |x: f32| <V::F as Lanes>::splat(x);
             // Before masks are written, of which the compiler knows nothing.
-            let scale: [V::F; G] = std::array::from_fn(|g| number(0, g));
-            let rest: [V::F; G] = std::array::from_fn(|g| number(1, g));
+            let (mut scale, mut rest) = ([splat(0.0); G], [splat(0.0); G]);
+            for g in 0..G {
+                (scale[g], rest[g]) = (number(0, g), number(1, g));
+            }
             unroll!(Q, t => {
                 let (mut candidate, mut certain) = (0_u32, 0_u32);
                 let (alpha, beta) = (splat(tile.alpha[t]), splat(tile.beta[t]));
@@ -219,12 +228,14 @@ unsafe fn sums<V: Ints, const Q: usize, const G: usize>(
             unroll!(Q, t => { part[t] = [V::splat(*start.add(t)); G]; });
             for j in first..first + lines {
                 let words = tile.words.as_ptr().add(j * Q);
-                let codes: [V; G] =
-                    std::array::from_fn(|g| V::load(codes.add(4 * (BLOCK * j + g * V::N))));
+                let mut line = [V::splat(0); G];
+                for g in 0..G {
+                    line[g] = V::load(codes.add(4 * (BLOCK * j + g * V::N)));
+                }
                 unroll!(Q, t => {
                     let word = V::splat(*words.add(t));
                     for g in 0..G {
-                        part[t][g] = part[t][g].pairs(codes[g], word);
+                        part[t][g] = part[t][g].pairs(line[g], word);
                     }
                 });
             }

@@ -5,9 +5,9 @@
 //! they are from a centre. The bounds of all 16 children are computed together: what cannot reach
 //! the threshold is passed over, what cannot miss it is reported as a whole, and only the leaves
 //! between are looked at, key by key. For 64 keys out of 2^14 to 2^20 normally distributed ones, the
-//! keys looked at grow like n^0.1 in 4 dimensions and n^0.25 in 6; the structure with a proof, that of
-//! Agarwal, Eppstein and Matousek, promises n^0.5 and n^0.67. Beyond 8 dimensions most leaves are
-//! between, and codes win.
+//! bytes read grow like n^0.1 in 4 dimensions and n^0.2 in 6 (`benches/suite/bench_halfspace.py`); the
+//! structure with a proof, that of Agarwal, Eppstein and Matousek, promises n^0.5 and n^0.67. Beyond 8
+//! dimensions most leaves are between, and codes win.
 //!
 //! **The distance from the centre is one more axis.** Far out, boxes are large and say little: of a
 //! tree without it, half-spaces that report little visit three to five times as many leaves in 3 to

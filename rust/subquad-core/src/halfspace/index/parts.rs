@@ -37,7 +37,7 @@ pub(in super::super) struct Parts {
 /// Keys up to which codes are not worth building.
 const SMALL: usize = 256;
 
-/// Numbers in keys from which codes of 8 bits leave the caches, and fewer bits read faster.
+/// Numbers in keys from which codes of 8 bits leave the second cache, and fewer bits read faster.
 const FAR: usize = 2 << 20;
 
 /// Largest dimension in which boxes are tried unasked, and keys from which they pay.

@@ -66,8 +66,12 @@ impl<'a> Hits<'a> {
     }
 
     /// Of a leaf those keys whose bits are set in `some`; those in `sure` are known to be inside.
+    ///
+    /// # Safety
+    ///
+    /// The leaf must exist, and `some` have bits of its keys only.
     #[inline(always)]
-    pub fn leaf(&mut self, tree: &Tree, leaf: usize, some: u64, sure: u64) {
+    pub unsafe fn leaf(&mut self, tree: &Tree, leaf: usize, some: u64, sure: u64) {
         let found = u64::from(some.count_ones());
         self.info.candidates += found;
         self.info.bytes_read += 4 * found;
@@ -78,8 +82,7 @@ impl<'a> Hits<'a> {
         self.info.sure += found;
         self.out.reserve(LEAF);
         let begin = self.out.len();
-        // SAFETY: there is room for a leaf more, which has no more bits than that; only those of keys
-        // that exist are set.
+        // SAFETY: there is room for as many slots as a leaf has; the keys exist, says the caller.
         unsafe {
             let mut to = self.out.as_mut_ptr().add(begin);
             let slots = tree.order.as_ptr().add(leaf * LEAF);

@@ -3,9 +3,9 @@
 use super::layout::{FAN, Layout, MAX_DIM, reach_row};
 use super::node::Scale;
 use super::{Forest, TAIL, Tree};
-use crate::Result;
 use crate::halfspace::LARGEST;
 use crate::halfspace::store::{Reader, Writer, damaged};
+use crate::{Error, Result};
 
 /// More trees than any forest has: each is at least twice as large as the next.
 const MOST_TREES: usize = 64;
@@ -67,8 +67,11 @@ impl Tree {
         if !is_permutation(&order, first) {
             return Err(damaged("a tree that does not hold every key once"));
         }
-        let leaves = from.take(&format!("t{i}leaf"), Some(layout.leaves() * layout.leaf_size()))?;
-        let boxes = from.take(&format!("t{i}box"), Some(layout.packs() * layout.pack_size()))?;
+        let times = |n: usize, size| n.checked_mul(size).ok_or(Error::Memory { bytes: usize::MAX });
+        let size = times(layout.leaves(), layout.leaf_size())?;
+        let leaves = from.take(&format!("t{i}leaf"), Some(size))?;
+        let size = times(layout.packs(), layout.pack_size())?;
+        let boxes = from.take(&format!("t{i}box"), Some(size))?;
         let scale = if scaled {
             let all: [f32; 2 * MAX_DIM] = from.array(&format!("t{i}scale"))?;
             let half = |from: usize| std::array::from_fn(|j| all[from + j]);
