@@ -13,9 +13,8 @@
 
 use super::coder::{self, Bits, wide16};
 use super::keys::Keys;
-use super::planes::Shape;
+use super::planes::{BLOCK, Shape};
 use super::quantized;
-use super::single::cost;
 use crate::linalg::{gemm, symmetric_eigen};
 use crate::mat::{MatCell, MatRef};
 use crate::simd::Isa;
@@ -34,6 +33,14 @@ pub(super) const LARGEST: usize = 1024;
 
 /// Share of the keys that a query is expected to report.
 const REPORTED: f64 = 1e-3;
+
+/// Bytes that a key costs: its codes, and what later stages read of the share that is a candidate, with
+/// some of the time it takes.
+fn cost(shape: Shape, candidates: f64) -> f64 {
+    /// A candidate's.
+    const CANDIDATE: f64 = 400.0;
+    shape.block() as f64 / BLOCK as f64 + CANDIDATE * candidates
+}
 
 /// A change of coordinates, and how many bits each gets.
 #[derive(Clone)]

@@ -2,9 +2,9 @@
 
 use half::{bf16, f16};
 
-use super::KeyType;
 use super::buffer::Buf;
 use super::store::{Reader, Writer, damaged};
+use super::{KeyType, scan};
 use crate::mat::{MatRef, Rows};
 use crate::simd::Element;
 use crate::{Error, Result};
@@ -115,6 +115,11 @@ impl Keys {
     pub fn block(&self, slot: usize, count: usize) -> (*const u8, usize) {
         let count = count.min(self.len.saturating_sub(slot));
         (self.bytes.ptr().wrapping_add(slot * self.stride()), count * self.stride())
+    }
+
+    /// Where the rows are.
+    pub fn rows(&self) -> scan::Rows {
+        scan::Rows { first: self.bytes.ptr(), stride: self.stride() }
     }
 
     /// Are two rows the same, bit by bit?

@@ -27,7 +27,7 @@ use half::{bf16, f16};
 use super::expansion::Expansion;
 use super::keys::{Key, Keys, with_key_type};
 use super::{Info, KeyType};
-use crate::simd::{Isa, Lanes, multiversion, touch};
+use crate::simd::{Isa, Lanes, multiversion};
 
 /// Set in a candidate that an interval has settled as in.
 pub(super) const SURE: u32 = 1 << 31;
@@ -117,9 +117,6 @@ impl Plane {
     }
 }
 
-/// How far ahead rows are asked for. Each lies somewhere else, so the machine cannot guess.
-const AHEAD: usize = 8;
-
 /// The kernel for one type of keys.
 macro_rules! keep {
     ($name:ident, $key:ty) => {
@@ -153,9 +150,6 @@ unsafe fn keep_body<V: Lanes<T = f32>, E: Key>(
     let mut kept = 0;
     for i in 0..slots.len() {
         let slot = slots[i];
-        if let Some(&later) = slots.get(i + AHEAD).filter(|&x| x & SURE == 0) {
-            touch(keys.row::<E>(later as usize).cast(), keys.stride());
-        }
         let inside = slot & SURE != 0 || {
             let row = keys.row::<E>(slot as usize);
             // SAFETY: the caller's promises.

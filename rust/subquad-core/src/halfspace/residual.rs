@@ -11,12 +11,11 @@ use super::buffer::Buf;
 use super::coarse::Integers;
 use super::coder::{Summary, wide16};
 use super::predicate::SURE;
-use super::scan::Found;
+use super::scan::{Found, Rows};
 use super::store::{Reader, Writer, damaged};
 use crate::Result;
 use crate::mat::MatCell;
 use crate::simd::ints::{Ints, Unit, multiversion_ints};
-use crate::simd::touch;
 
 /// Coordinates that share 16 bytes.
 const CHUNK: usize = 32;
@@ -45,9 +44,6 @@ pub(super) struct Fine {
     gamma: f64,
     threshold: f64,
 }
-
-/// How far ahead rows are asked for.
-const AHEAD: usize = 12;
 
 impl Residuals {
     pub fn new(dim: usize) -> Self {
@@ -105,8 +101,14 @@ impl Residuals {
         fine
     }
 
+    /// Where the rows are.
+    pub fn rows(&self) -> Rows {
+        Rows { first: self.rows.ptr(), stride: self.stride() }
+    }
+
     /// Settles what it can: takes out the candidates that are out, and marks those that are in.
-    pub fn narrow(&self, unit: Unit, fine: &Fine, found: &mut Found) {
+    /// `next` are the rows of those that are left open.
+    pub fn narrow(&self, unit: Unit, fine: &Fine, next: Rows, found: &mut Found) {
         let stride = self.stride();
         let rows = self.rows.len() / stride;
         assert!(found.slots.iter().all(|slot| ((slot & !SURE) as usize) < rows));
@@ -114,7 +116,7 @@ impl Residuals {
         assert_eq!(fine.low.len(), (stride - 4).next_multiple_of(64));
         // SAFETY: the rows exist; the query has as many bytes as vectors read of a row, and zeros
         // beyond its end.
-        unsafe { narrow(unit, self.rows.ptr(), stride, fine, found) };
+        unsafe { narrow(unit, self.rows.ptr(), stride, fine, next, found) };
     }
 
     /// Under names that begin with `name`.
@@ -150,7 +152,7 @@ pub(super) fn put(row: &mut [u8], codes: &[u8], coded: Summary) {
 }
 
 multiversion_ints! {
-    unsafe fn narrow(rows: *const u8, stride: usize, fine: &Fine, found: &mut Found) = narrow_body {
+    unsafe fn narrow(rows: *const u8, stride: usize, fine: &Fine, next: Rows, found: &mut Found) = narrow_body {
         vnni512: [vnni512::I32x16],
         vnni256: [vnni256::Vnni8],
         avx2: [avx2::I32x8],
@@ -163,13 +165,16 @@ multiversion_ints! {
 /// The rows of all candidates must be readable, and 64 bytes beyond the last; the query must have the bytes
 /// of a row, rounded up to 64; the instruction set must be enabled.
 #[inline(always)]
-unsafe fn narrow_body<V: Ints>(rows: *const u8, stride: usize, fine: &Fine, found: &mut Found) {
+unsafe fn narrow_body<V: Ints>(
+    rows: *const u8,
+    stride: usize,
+    fine: &Fine,
+    next: Rows,
+    found: &mut Found,
+) {
     let mut kept = 0;
     for i in 0..found.slots.len() {
         let (slot, ends) = (found.slots[i], found.ends[i]);
-        if let Some(&later) = found.slots.get(i + AHEAD).filter(|&slot| slot & SURE == 0) {
-            touch(rows.wrapping_add(later as usize * stride), stride);
-        }
         let mut mark = slot;
         if slot & SURE == 0 {
             // SAFETY: the caller's promises.
@@ -182,6 +187,8 @@ unsafe fn narrow_body<V: Ints>(rows: *const u8, stride: usize, fine: &Fine, foun
             }
             if least > fine.threshold {
                 mark |= SURE;
+            } else {
+                next.touch(slot as usize);
             }
         }
         found.slots[kept] = mark;

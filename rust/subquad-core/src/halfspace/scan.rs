@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::coarse::Coarse;
 use super::planes::{BLOCK, Planes, Shape};
 use super::predicate::SURE;
-use crate::simd::Lanes;
 use crate::simd::ints::{Ints, Unit, multiversion_ints};
+use crate::simd::{Lanes, touch};
 
 /// What the first stage leaves.
 #[derive(Default)]
@@ -25,6 +25,22 @@ struct Job<'a> {
     blocks: *const u8,
     first: usize,
     count: usize,
+    next: Rows,
+}
+
+/// The rows that the next stage reads. Candidates' are asked for as soon as they are found: while the scan
+/// goes on, they arrive.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub first: *const u8,
+    pub stride: usize,
+}
+
+impl Rows {
+    #[inline(always)]
+    pub fn touch(self, slot: usize) {
+        touch(self.first.wrapping_add(slot * self.stride), self.stride);
+    }
 }
 
 /// Adds the candidates of some blocks.
@@ -33,13 +49,14 @@ pub(super) fn scan(
     coarse: &Coarse,
     planes: &Planes,
     blocks: Range<usize>,
+    next: Rows,
     found: &mut Found,
 ) {
     let shape = planes.shape();
     assert!(blocks.end <= planes.len().div_ceil(BLOCK));
     assert_eq!(coarse.words.len(), 2 * shape.wide + 2 * shape.nibbles + 4 * shape.crumbs);
     let at = planes.ptr().wrapping_add(blocks.start * shape.block());
-    let job = Job { coarse, shape, blocks: at, first: blocks.start, count: blocks.len() };
+    let job = Job { coarse, shape, blocks: at, first: blocks.start, count: blocks.len(), next };
     // SAFETY: the blocks exist, and the words are those of their lines.
     unsafe {
         match (shape.wide > 0, shape.scaled) {
@@ -115,7 +132,14 @@ unsafe fn scan_body<V: Ints, const G: usize, const KIND: u8>(job: &Job<'_>, foun
                 ends[g] = [least, most];
             }
             if candidates != 0 {
-                collect::<V, G, KIND>((job.first + i) * BLOCK, candidates, sure, &ends, found);
+                collect::<V, G, KIND>(
+                    (job.first + i) * BLOCK,
+                    candidates,
+                    sure,
+                    &ends,
+                    job.next,
+                    found,
+                );
             }
         }
     }
@@ -128,6 +152,7 @@ fn collect<V: Ints, const G: usize, const KIND: u8>(
     mut candidates: u32,
     sure: u32,
     ends: &[[V::F; 2]; G],
+    next: Rows,
     found: &mut Found,
 ) {
     let mut stored = [[0.0_f32; BLOCK]; 2];
@@ -144,6 +169,9 @@ fn collect<V: Ints, const G: usize, const KIND: u8>(
         candidates &= candidates - 1;
         // What is gone is never a candidate, though it may seem to be sure.
         let mark = if sure >> lane & 1 == 1 { SURE } else { 0 };
+        if mark == 0 {
+            next.touch(first + lane as usize);
+        }
         found.slots.push((first as u32 + lane) | mark);
         if KIND != WIDE {
             found.ends.push([stored[0][lane as usize], stored[1][lane as usize]]);

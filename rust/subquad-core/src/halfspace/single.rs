@@ -8,7 +8,7 @@ use super::index::Parts;
 use super::planes::{BLOCK, Planes, Shape};
 use super::predicate::{Plane, SURE};
 use super::residual::{Fine, Residuals};
-use super::scan::{Found, scan};
+use super::scan::{Found, Rows, scan};
 use super::tree::Forest;
 use crate::simd::ints::Unit;
 use crate::{Par, Result};
@@ -179,17 +179,17 @@ impl<'a> Engine<'a> {
                 found
             }
             Self::Int8(planes, coarse) => stages(planes, slots, info, |blocks, found, info| {
-                scan(parts.unit, coarse, planes, blocks, found);
+                scan(parts.unit, coarse, planes, blocks, parts.keys.rows(), found);
                 tally(found, info);
                 settle(parts, plane, &mut found.slots, info);
             }),
             Self::Int4(planes, coarse, rest, fine) | Self::Rotated(planes, coarse, rest, fine) => {
                 stages(planes, slots, info, |blocks, found, info| {
-                    scan(parts.unit, coarse, planes, blocks, found);
+                    scan(parts.unit, coarse, planes, blocks, rest.rows(), found);
                     let open = tally(found, info);
                     info.residual += open;
                     info.bytes_read += open * rest.stride() as u64;
-                    rest.narrow(parts.unit, fine, found);
+                    rest.narrow(parts.unit, fine, parts.keys.rows(), found);
                     settle(parts, plane, &mut found.slots, info);
                 })
             }
@@ -198,12 +198,15 @@ impl<'a> Engine<'a> {
 }
 
 /// What a key costs, in bytes that could be streamed in the time: its codes, and the second stage
-/// for the share of keys that are candidates.
-pub(super) fn cost(shape: Shape, candidates: f64) -> f64 {
+/// for the share of keys that are candidates. One takes some 50 ns, rows brought near and all.
+fn cost(shape: Shape, candidates: f64) -> f64 {
     /// A candidate's.
-    const CANDIDATE: f64 = 400.0;
+    const CANDIDATE: f64 = 1000.0;
     shape.block() as f64 / BLOCK as f64 + CANDIDATE * candidates
 }
+
+/// For candidates that are only counted.
+const NOWHERE: Rows = Rows { first: std::ptr::null(), stride: 0 };
 
 /// Share of candidates among the keys of some blocks spread evenly.
 fn probe(unit: Unit, planes: &Planes, coarse: &Coarse, info: &mut Info) -> f64 {
@@ -212,7 +215,7 @@ fn probe(unit: Unit, planes: &Planes, coarse: &Coarse, info: &mut Info) -> f64 {
     let probes = blocks.min(PROBES);
     for i in 0..probes {
         let block = (2 * i + 1) * blocks / (2 * probes);
-        scan(unit, coarse, planes, block..block + 1, &mut found);
+        scan(unit, coarse, planes, block..block + 1, NOWHERE, &mut found);
     }
     info.bytes_read += (probes * planes.shape().block()) as u64;
     found.slots.len() as f64 / (probes * BLOCK).max(1) as f64
