@@ -1,6 +1,6 @@
 //! Half-space reporting: which keys `k_i` have `q . k_i >= b`?
 //!
-//! The answer is exact over the real numbers ([`predicate`]), so it does not depend on the order of
+//! The answer is exact over the real numbers (`predicate.rs`), so it does not depend on the order of
 //! a sum, the instruction set, the number of threads, or how the index is built. How it is found does:
 //!
 //! | engine | reads | pays for |

@@ -9,7 +9,7 @@ use crate::halfspace::expansion::Expansion;
 use crate::halfspace::index::{Index, Parts};
 use crate::halfspace::planes::{BLOCK, Planes};
 use crate::halfspace::predicate::{Plane, SURE};
-use crate::halfspace::scan::{Found, Rows, scan};
+use crate::halfspace::scan::{self, Found, scan};
 use crate::halfspace::tile::{Masks, Narrow, Tiles};
 use crate::mat::{MatRef, Rows};
 use crate::par::Par;
@@ -39,7 +39,7 @@ fn check(stage: &str, found: &[u32], plane: &Plane, keys: &[f32]) {
 }
 
 /// Nothing is read ahead.
-const NOWHERE: Rows = Rows { first: std::ptr::null(), stride: 0 };
+const NOWHERE: scan::Rows = scan::Rows { first: std::ptr::null(), stride: 0 };
 
 /// The first stage over all keys.
 fn first(unit: Unit, coarse: &Coarse, planes: &Planes) -> Found {
