@@ -36,7 +36,7 @@ const REPORTED: f64 = 1e-3;
 
 /// Bytes that a key costs: its codes, and what later stages read of the share that is a candidate, with
 /// some of the time it takes.
-fn cost(shape: Shape, candidates: f64) -> f64 {
+pub(super) fn cost(shape: Shape, candidates: f64) -> f64 {
     /// A candidate's.
     const CANDIDATE: f64 = 400.0;
     shape.block() as f64 / BLOCK as f64 + CANDIDATE * candidates

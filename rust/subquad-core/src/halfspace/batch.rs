@@ -1,6 +1,7 @@
 //! Several queries at once: the codes are read once for all of them.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::index::Parts;
 use super::planes::BLOCK;
@@ -17,9 +18,9 @@ const TASK: usize = 128;
 /// Queries that go through the blocks together: their integers stay in the first cache.
 const TOGETHER: usize = 96;
 
-/// Queries from which on most keys are somebody's candidate, so that all are read ahead while the
-/// multipliers are busy.
-const CROWD: usize = 32;
+/// Open candidates for each key, over all queries, from which on most keys are somebody's: then all are
+/// read ahead while the multipliers are busy.
+const CROWD: f64 = 0.5;
 
 /// Fewer queries than this go one by one.
 const FEW: usize = 3;
@@ -101,6 +102,8 @@ struct Together<'a> {
     quantized: &'a Quantized,
     planes: &'a [&'a Plane],
     tiles: Tiles,
+    /// Were most keys looked at lately? Changes when they are read, not what comes of it.
+    crowded: AtomicBool,
 }
 
 impl<'a> Together<'a> {
@@ -114,7 +117,8 @@ impl<'a> Together<'a> {
             Narrow::new(parts.unit, &query, norms, quantized.pair, plane.norm, plane.threshold)
         };
         let queries: Vec<Narrow> = planes.iter().map(narrow).collect();
-        Self { parts, quantized, planes, tiles: Tiles::new(parts.unit, shape, &queries) }
+        let tiles = Tiles::new(parts.unit, shape, &queries);
+        Self { parts, quantized, planes, tiles, crowded: AtomicBool::new(false) }
     }
 
     fn slots(&self, par: Par<'_>, info: &mut Info) -> Result<Vec<Vec<u32>>> {
@@ -150,9 +154,10 @@ impl<'a> Together<'a> {
     fn part(&self, blocks: Range<usize>, lists: &mut Lists, info: &mut Info) {
         let (codes, keys) = (&self.quantized.int8, &self.parts.keys);
         let Lists { found, masks, open } = lists;
-        let rows = (self.planes.len() >= CROWD).then_some(keys);
+        let rows = self.crowded.load(Ordering::Relaxed).then_some(keys);
         self.tiles.scan(self.parts.unit, codes, blocks.clone(), rows, masks);
         info.bytes_read += (blocks.len() * codes.shape().block()) as u64;
+        let mut looked_at = 0;
         for (q, plane) in self.planes.iter().enumerate() {
             open.clear();
             list(blocks.start * BLOCK, masks.of(q, 2 * blocks.len()), keys.rows(), open);
@@ -163,7 +168,10 @@ impl<'a> Together<'a> {
             info.bytes_read += ((open.len() - certain) * keys.stride()) as u64;
             let kept = plane.keep(keys, self.quantized.longest, open, info);
             found[q].extend_from_slice(&open[..kept]);
+            looked_at += open.len() - certain;
         }
+        let crowded = looked_at as f64 >= CROWD * (blocks.len() * BLOCK) as f64;
+        self.crowded.store(crowded, Ordering::Relaxed);
     }
 }
 

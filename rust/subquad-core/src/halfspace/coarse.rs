@@ -18,11 +18,14 @@
 //!
 //! # Rounding
 //!
-//! Both ends are computed in float32, u = 2^-24. `t` becomes a float with one rounding; `a t` is added
-//! to beta with two more at most, for each width; the product with s takes one. Each is at most
-//! u (a |u| C + beta), summed over the widths, before the scaling by s. So beta is enlarged by
-//! 10 u (a |u| C + beta), and by a factor of 1 + 2^-20 for the arithmetic that finds it; gamma by a
-//! factor of 1 + 2^-20 for the product with rho. The last addition rounds too, but rounding is monotone
+//! Both ends are computed in float32, u = 2^-24. With 8 bits, `t` is found in integers and becomes a
+//! float with one rounding; `a t` is added to beta with two more at most, and the product with s takes
+//! one. Each is at most u (a |u| C + beta) before the scaling by s. With 4 and 2 bits, codes are centred
+//! last: the sum of products with the codes as they are, at most 15 |u|_1 (3 |u|_1) and so a float without
+//! rounding, is multiplied by a and added to the constant -7.5 a sum(u) (-1.5 a sum(u)); no number on
+//! the way exceeds 22.5 a |u|_1 (4.5 a |u|_1), summed over the widths, and beta. So beta is enlarged by
+//! 10 u times these sizes and itself, and by a factor of 1 + 2^-20 for the arithmetic that finds it;
+//! gamma by a factor of 1 + 2^-20 for the product with rho. The last addition rounds too, but rounding is monotone
 //! and the threshold a float32: an end that reaches it still does. Products that underflow lose less than
 //! 2^-148, which the directed rounding of the thresholds covers with 2^-140.
 //!
@@ -37,10 +40,12 @@ use crate::simd::ints::{Unit, quad};
 pub(super) struct Coarse {
     /// The query's integers, a word or more for every line, in the order of the lines.
     pub words: Vec<i32>,
-    /// What makes codes centred: added to the sum of products, for each width.
-    pub offset: [i32; 3],
+    /// What makes codes of 8 bits centred: added to the sum of products.
+    pub offset: i32,
     /// What an integer stands for, for each width.
     pub alpha: [f32; 3],
+    /// What makes codes of 4 and 2 bits centred: added to the score.
+    pub shift: f32,
     /// See the top of this file.
     pub beta: f32,
     /// See the top of this file.
@@ -76,6 +81,8 @@ pub(super) struct Integers {
     pub rest: f64,
     /// Not below `unit |u|`.
     pub size: f64,
+    /// Not below `unit |u|_1`.
+    pub spread: f64,
 }
 
 impl Integers {
@@ -100,7 +107,10 @@ impl Integers {
         let rest: Vec<f64> =
             weights.iter().zip(&u).map(|(x, &u)| x - f64::from(unit) * f64::from(u)).collect();
         let size = norm(&u.iter().map(|&u| f64::from(u)).collect::<Vec<_>>()) * f64::from(unit);
-        Self { u, unit, rest: norm(&rest) * (1.0 + 1e-9), size: size * (1.0 + 1e-9) }
+        let spread = u.iter().map(|&u| f64::from(u.abs())).sum::<f64>() * f64::from(unit);
+        let inflate = |x: f64| x * (1.0 + 1e-9);
+        let (rest, size, spread) = (inflate(norm(&rest)), inflate(size), inflate(spread));
+        Self { u, unit, rest, size, spread }
     }
 }
 
@@ -135,19 +145,18 @@ impl Coarse {
     fn of(parts: [&Integers; 3], norms: [f64; 3], norm: f64, slack: f64, threshold: f64) -> Self {
         let [wide, nibbles, crumbs] = parts;
         let sum = |of: &Integers| of.u.iter().fold(0_i32, |a, &b| a.wrapping_add(b));
+        let centre = |of: &Integers, by: f64| -by * f64::from(of.unit) * f64::from(sum(of));
+        let sizes = [wide.size * norms[0], 22.5 * nibbles.spread, 4.5 * crumbs.spread];
         let mut beta = slack;
-        for (part, largest) in parts.into_iter().zip(norms) {
-            beta += (part.rest + 10.0 * 2_f64.powi(-24) * (part.size + part.rest)) * largest;
+        for ((part, largest), size) in parts.into_iter().zip(norms).zip(sizes) {
+            let rest = part.rest * largest;
+            beta += rest + 10.0 * 2_f64.powi(-24) * (size + rest);
         }
         Self {
             words: Vec::new(),
-            offset: [
-                sum(wide).wrapping_mul(-128),
-                sum(nibbles).wrapping_mul(-15),
-                sum(crumbs).wrapping_mul(-3),
-            ],
-            // Codes of 4 and 2 bits stand for halves of odd numbers.
-            alpha: [wide.unit, nibbles.unit / 2.0, crumbs.unit / 2.0],
+            offset: sum(wide).wrapping_mul(-128),
+            alpha: [wide.unit, nibbles.unit, crumbs.unit],
+            shift: (centre(nibbles, 7.5) + centre(crumbs, 1.5)) as f32,
             beta: up(beta * (1.0 + 2_f64.powi(-20))),
             gamma: up(norm * (1.0 + 2_f64.powi(-20))),
             // Not minus infinity, which what is gone would reach.

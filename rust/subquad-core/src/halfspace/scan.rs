@@ -126,9 +126,9 @@ unsafe fn scan_body<V: Ints, const G: usize, const KIND: u8>(job: &Job<'_>, foun
                     let scale = number(0);
                     (least, most) = (least.mul(scale), most.mul(scale));
                 }
-                let rest = gamma.mul(number(usize::from(KIND != MIXED)));
-                candidates |= most.add(rest).ge_bits(low) << (g * V::N);
-                sure |= least.sub(rest).ge_bits(high) << (g * V::N);
+                let rest = number(usize::from(KIND != MIXED));
+                candidates |= rest.fma(gamma, most).ge_bits(low) << (g * V::N);
+                sure |= least.sub(rest.mul(gamma)).ge_bits(high) << (g * V::N);
                 ends[g] = [least, most];
             }
             if candidates != 0 {
@@ -201,7 +201,7 @@ unsafe fn wide<V: Ints, const G: usize>(
             }
         }
         let alpha = <V::F as Lanes>::splat(coarse.alpha[0]);
-        let offset = V::splat(coarse.offset[0]);
+        let offset = V::splat(coarse.offset);
         let mut scores = [alpha; G];
         for g in 0..G {
             scores[g] = V::join(sums[g]).add(offset).to_float().mul(alpha);
@@ -295,11 +295,11 @@ unsafe fn nibbles<V: Ints, const G: usize>(
     unsafe {
         let words = coarse.words.as_ptr().add(2 * shape.wide);
         let sums = parts::<V, G, 2>(block.add(4 * BLOCK * shape.wide), words, shape.nibbles);
-        let offset = V::splat(coarse.offset[1]);
+        let shift = <V::F as Lanes>::splat(coarse.shift);
         let alpha = <V::F as Lanes>::splat(coarse.alpha[1]);
         let mut scores = [alpha; G];
         for g in 0..G {
-            scores[g] = sums[g].shift::<1>().add(offset).to_float().mul(alpha);
+            scores[g] = sums[g].to_float().fma(alpha, shift);
         }
         scores
     }
@@ -320,10 +320,9 @@ unsafe fn mixed<V: Ints, const G: usize>(
         let before = shape.wide + shape.nibbles;
         let words = coarse.words.as_ptr().add(2 * before);
         let sums = parts::<V, G, 4>(block.add(4 * BLOCK * before), words, shape.crumbs);
-        let offset = V::splat(coarse.offset[2]);
         let alpha = <V::F as Lanes>::splat(coarse.alpha[2]);
         for g in 0..G {
-            scores[g] = sums[g].shift::<1>().add(offset).to_float().fma(alpha, scores[g]);
+            scores[g] = sums[g].to_float().fma(alpha, scores[g]);
         }
         scores
     }

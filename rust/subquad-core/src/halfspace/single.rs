@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::Info;
 use super::coarse::Coarse;
 use super::index::Parts;
 use super::planes::{BLOCK, Planes, Shape};
@@ -10,6 +9,7 @@ use super::predicate::{Plane, SURE};
 use super::residual::{Fine, Residuals};
 use super::scan::{Found, Rows, scan};
 use super::tree::Forest;
+use super::{Info, basis};
 use crate::simd::ints::Unit;
 use crate::{Par, Result};
 
@@ -19,8 +19,9 @@ const TASK: usize = 16 * 1024;
 /// Blocks whose candidates are listed before any is looked at: enough to hide the way to memory.
 const LISTED: usize = 64;
 
-/// Blocks looked at to choose an engine.
-const PROBES: usize = 16;
+/// Blocks looked at to choose an engine: at most so many, and one of so many.
+const PROBES: usize = 64;
+const EVERY: usize = 256;
 
 /// The slots inside, ascending.
 pub(super) fn slots(
@@ -128,10 +129,18 @@ impl<'a> Engine<'a> {
         let Some(int8) = Self::int8(parts, plane) else { return Self::Scan };
         let Self::Int8(many, _) = &int8 else { return int8 };
         for few in [Self::rotated(parts, plane), Self::int4(parts, plane)].into_iter().flatten() {
-            if let Self::Rotated(planes, coarse, ..) | Self::Int4(planes, coarse, ..) = &few
-                && cost(planes.shape(), probe(parts.unit, planes, coarse, info))
-                    < cost(many.shape(), 0.0)
-            {
+            let mut share = |planes, coarse| probe(parts.unit, planes, coarse, info);
+            let pays = match &few {
+                // What the basis was learnt to make small.
+                Self::Rotated(planes, coarse, ..) => {
+                    basis::cost(planes.shape(), share(planes, coarse)) < cost(many.shape(), 0.0)
+                }
+                Self::Int4(planes, coarse, ..) => {
+                    cost(planes.shape(), share(planes, coarse)) < cost(many.shape(), 0.0)
+                }
+                _ => false,
+            };
+            if pays {
                 return few;
             }
         }
@@ -212,7 +221,7 @@ const NOWHERE: Rows = Rows { first: std::ptr::null(), stride: 0 };
 fn probe(unit: Unit, planes: &Planes, coarse: &Coarse, info: &mut Info) -> f64 {
     let blocks = planes.len() / BLOCK;
     let mut found = Found::default();
-    let probes = blocks.min(PROBES);
+    let probes = (blocks / EVERY).clamp(16, PROBES).min(blocks);
     for i in 0..probes {
         let block = (2 * i + 1) * blocks / (2 * probes);
         scan(unit, coarse, planes, block..block + 1, NOWHERE, &mut found);

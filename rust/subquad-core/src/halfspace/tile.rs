@@ -8,7 +8,7 @@ use super::coarse::Coarse;
 use super::keys::Keys;
 use super::planes::{BLOCK, Planes, Shape};
 use crate::simd::ints::{Ints, Unit, multiversion_ints};
-use crate::simd::{Lanes, touch_second, unroll};
+use crate::simd::{Lanes, touch, touch_second, unroll};
 
 mod narrow;
 
@@ -113,8 +113,10 @@ impl Tiles {
             let block = planes.ptr().wrapping_add(i * shape.block());
             let (from, bytes) = rows.map_or((block, 0), |keys| keys.block(i * BLOCK, BLOCK));
             let share = bytes.div_ceil(self.tiles.len());
+            let next = shape.block().div_ceil(self.tiles.len());
             for (t, tile) in self.tiles.iter().enumerate() {
                 touch_second(from.wrapping_add(t * share), share);
+                touch(block.wrapping_add(shape.block() + t * next), next);
                 let at = t * self.width * STRIDE + 2 * (i - blocks.start);
                 let (to, also) = (&mut masks.candidates[at..], &mut masks.sure[at..]);
                 assert!(to.len() > (self.width - 1) * STRIDE + 1 && also.len() == to.len());

@@ -108,8 +108,6 @@ pub(crate) trait Ints: Copy {
     /// Bits `SHIFT ..` of every byte that `mask` keeps.
     fn bits<const SHIFT: i32>(self, mask: Self) -> Self;
     fn add(self, b: Self) -> Self;
-    /// `self * 2^BITS`.
-    fn shift<const BITS: i32>(self) -> Self;
     /// Adds to every lane its four products of a byte of `codes` (unsigned) with one of `query`
     /// (signed). The sum of two neighbouring products must fit 16 bits.
     fn dot(self, codes: Self, query: Self) -> Self;

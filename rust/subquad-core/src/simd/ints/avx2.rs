@@ -45,16 +45,6 @@ impl Ints for I32x8 {
         Self(unsafe { _mm256_add_epi32(self.0, b.0) })
     }
     #[inline(always)]
-    fn shift<const BITS: i32>(self) -> Self {
-        // SAFETY: a value exists, so the instruction set is enabled.
-        Self(unsafe {
-            match BITS {
-                1 => _mm256_slli_epi32::<1>(self.0),
-                _ => _mm256_slli_epi32::<7>(self.0),
-            }
-        })
-    }
-    #[inline(always)]
     fn dot(self, codes: Self, query: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         let products = Self(unsafe { _mm256_maddubs_epi16(codes.0, query.0) });

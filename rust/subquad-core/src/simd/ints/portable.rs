@@ -44,10 +44,6 @@ impl Ints for I32x4 {
         self.map2(b, i32::wrapping_add)
     }
     #[inline(always)]
-    fn shift<const BITS: i32>(self) -> Self {
-        Self(self.0.map(|x| x << BITS))
-    }
-    #[inline(always)]
     fn dot(self, codes: Self, query: Self) -> Self {
         self.add(codes.map2(query, products))
     }

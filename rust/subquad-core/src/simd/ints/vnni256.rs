@@ -1,6 +1,6 @@
 //! AVX-VNNI: the instruction of AVX-512 VNNI on the registers of AVX2.
 
-use std::arch::x86_64::_mm256_dpbusd_avx_epi32;
+use std::arch::x86_64::{_mm256_dpbusd_avx_epi32, _mm256_slli_epi32};
 
 use super::Ints;
 use super::avx2::I32x8;
@@ -34,10 +34,6 @@ impl Ints for Vnni8 {
         Self(self.0.add(b.0))
     }
     #[inline(always)]
-    fn shift<const BITS: i32>(self) -> Self {
-        Self(self.0.shift::<BITS>())
-    }
-    #[inline(always)]
     fn dot(self, codes: Self, query: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         Self(I32x8(unsafe { _mm256_dpbusd_avx_epi32(self.0.0, codes.0.0, query.0.0) }))
@@ -56,7 +52,9 @@ impl Ints for Vnni8 {
     }
     #[inline(always)]
     fn join(sums: [Self; 2]) -> Self {
-        sums[0].shift::<7>().add(sums[1])
+        // SAFETY: a value exists, so the instruction set is enabled.
+        let high = I32x8(unsafe { _mm256_slli_epi32::<7>(sums[0].0.0) });
+        Self(high).add(sums[1])
     }
     #[inline(always)]
     fn to_float(self) -> F32x8 {

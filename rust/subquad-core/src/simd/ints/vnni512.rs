@@ -48,16 +48,6 @@ impl Ints for I32x16 {
         Self(unsafe { _mm512_add_epi32(self.0, b.0) })
     }
     #[inline(always)]
-    fn shift<const BITS: i32>(self) -> Self {
-        // SAFETY: a value exists, so the instruction set is enabled.
-        Self(unsafe {
-            match BITS {
-                1 => _mm512_slli_epi32::<1>(self.0),
-                _ => _mm512_slli_epi32::<7>(self.0),
-            }
-        })
-    }
-    #[inline(always)]
     fn dot(self, codes: Self, query: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         Self(unsafe { _mm512_dpbusd_epi32(self.0, codes.0, query.0) })
@@ -76,7 +66,8 @@ impl Ints for I32x16 {
     }
     #[inline(always)]
     fn join(sums: [Self; 2]) -> Self {
-        sums[0].shift::<7>().add(sums[1])
+        // SAFETY: a value exists, so the instruction set is enabled.
+        Self(unsafe { _mm512_slli_epi32::<7>(sums[0].0) }).add(sums[1])
     }
     #[inline(always)]
     fn to_float(self) -> F32x16 {
