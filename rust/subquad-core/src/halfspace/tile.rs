@@ -113,7 +113,8 @@ impl Tiles {
             let block = planes.ptr().wrapping_add(i * shape.block());
             let (from, bytes) = rows.map_or((block, 0), |keys| keys.block(i * BLOCK, BLOCK));
             let share = bytes.div_ceil(self.tiles.len());
-            let next = shape.block().div_ceil(self.tiles.len());
+            // With one tile the machine's own guess is in time, and this would be in its way.
+            let next = if self.tiles.len() > 1 { shape.block() / self.tiles.len() } else { 0 };
             for (t, tile) in self.tiles.iter().enumerate() {
                 touch_second(from.wrapping_add(t * share), share);
                 touch(block.wrapping_add(shape.block() + t * next), next);
