@@ -54,13 +54,21 @@ struct Tile {
     high: [f32; MOST],
 }
 
+/// Queries in a tile: as many as registers hold, or fewer. As in the kernels below.
+fn widths(unit: Unit) -> [usize; 2] {
+    match unit {
+        Unit::Vnni512 => [12, 8],
+        Unit::Vnni256 | Unit::Avx2 => [6, 4],
+        Unit::Portable => [4, 4],
+    }
+}
+
 impl Tiles {
     pub fn new(unit: Unit, shape: Shape, queries: &[Narrow]) -> Self {
-        let width = match unit {
-            Unit::Vnni512 => 12,
-            Unit::Vnni256 | Unit::Avx2 => 6,
-            Unit::Portable => 4,
-        };
+        // The width that leaves less of the last tile empty.
+        let [wide, narrow] = widths(unit);
+        let filled = |width: usize| queries.len().next_multiple_of(width);
+        let width = if filled(narrow) < filled(wide) { narrow } else { wide };
         let tile = |queries: &[Narrow]| {
             // A tile with room to spare is filled up with queries that find nothing.
             let of = |f: fn(&Coarse) -> f32, none: f32| {
@@ -124,7 +132,13 @@ impl Tiles {
                 let (to, also) = (to.as_mut_ptr(), also.as_mut_ptr());
                 // SAFETY: the block exists; the tile has words for its lines; masks have room for two
                 // groups of every query.
-                unsafe { tile_scan(unit, block, shape.wide, tile, to, also) };
+                unsafe {
+                    if self.width == widths(unit)[0] {
+                        tile_scan(unit, block, shape.wide, tile, to, also);
+                    } else {
+                        tile_scan_narrow(unit, block, shape.wide, tile, to, also);
+                    }
+                }
             }
         }
     }
@@ -157,6 +171,15 @@ multiversion_ints! {
         vnni512: [vnni512::I32x16, 12, 2],
         vnni256: [vnni256::Vnni8, 6, 2],
         avx2: [avx2::I32x8, 6, 2],
+        portable: [portable::I32x4, 4, 4],
+    }
+}
+
+multiversion_ints! {
+    unsafe fn tile_scan_narrow(block: *const u8, lines: usize, tile: &Tile, candidates: *mut u16, sure: *mut u16) = tile_body {
+        vnni512: [vnni512::I32x16, 8, 2],
+        vnni256: [vnni256::Vnni8, 4, 2],
+        avx2: [avx2::I32x8, 4, 2],
         portable: [portable::I32x4, 4, 4],
     }
 }

@@ -76,18 +76,23 @@ fn check_unit(unit: Unit, parts: &Parts, plane: &Plane, keys: &[f32]) {
     let padded = query.into_iter().chain(std::iter::repeat(0.0));
     let padded: Vec<f64> = padded.take(4 * wide.shape().wide).collect();
     let narrow =
-        Narrow::new(unit, &padded, wide.norms(), quantized.pair, plane.norm, plane.threshold);
-    let mut masks = Masks::default();
+        |_| Narrow::new(unit, &padded, wide.norms(), quantized.pair, plane.norm, plane.threshold);
     let blocks = 0..wide.len().div_ceil(BLOCK);
     let groups = 2 * blocks.len();
-    Tiles::new(unit, wide.shape(), &[narrow]).scan(unit, wide, blocks, None, &mut masks);
-    let mut found = Vec::new();
-    for (word, (candidates, sure)) in masks.of(0, groups).enumerate() {
-        assert_eq!(sure & !candidates, 0);
-        let marked = |i: u32| (64 * word as u32 + i) | if sure >> i & 1 == 1 { SURE } else { 0 };
-        found.extend((0..64).filter(|i| candidates >> i & 1 == 1).map(marked));
+    // Tiles of every width.
+    for count in [1, 12] {
+        let mut masks = Masks::default();
+        let queries: Vec<Narrow> = (0..count).map(narrow).collect();
+        Tiles::new(unit, wide.shape(), &queries).scan(unit, wide, blocks.clone(), None, &mut masks);
+        let mut found = Vec::new();
+        for (word, (candidates, sure)) in masks.of(count - 1, groups).enumerate() {
+            assert_eq!(sure & !candidates, 0);
+            let marked =
+                |i: u32| (64 * word as u32 + i) | if sure >> i & 1 == 1 { SURE } else { 0 };
+            found.extend((0..64).filter(|i| candidates >> i & 1 == 1).map(marked));
+        }
+        check("a tile", &found, plane, keys);
     }
-    check("a tile", &found, plane, keys);
 }
 
 /// One set of keys, and thresholds at and around scores.
