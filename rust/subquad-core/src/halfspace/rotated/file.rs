@@ -40,9 +40,10 @@ impl Rotated {
             saves,
         };
         let all = basis.mean.iter().chain(&basis.backward).chain(&basis.steps);
-        let finite = all.map(|&x| f64::from(x)).chain(basis.forward.iter().copied());
-        let sizes = [size, delta, largest];
-        if !finite.chain(sizes).all(f64::is_finite) || !basis.steps.iter().all(|&x| x > 0.0) {
+        let mut finite = all.map(|&x| f64::from(x)).chain(basis.forward.iter().copied());
+        // Keys beyond the range of float32 have no finite bounds; then the basis is not used.
+        let bounds = [size, delta, largest].iter().all(|x| !x.is_nan());
+        if !bounds || !finite.all(f64::is_finite) || !basis.steps.iter().all(|&x| x > 0.0) {
             return Err(damaged("a basis that is none"));
         }
         let planes = Planes::read("r", from, shape, len)?;

@@ -119,8 +119,11 @@ fn case(seed: u64, family: usize, dim: usize, n: usize, off: f64) {
     }
 }
 
+/// Without optimisation a case takes long.
+const CASES: u32 = if cfg!(debug_assertions) { 40 } else { 200 };
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_stage_is_ever_wrong(
