@@ -25,9 +25,9 @@
 //! rounding, is multiplied by a and added to the constant -7.5 a sum(u) (-1.5 a sum(u)); no number on
 //! the way exceeds 22.5 a |u|_1 (4.5 a |u|_1), summed over the widths, and beta. So beta is enlarged by
 //! 10 u times these sizes and itself, and by a factor of 1 + 2^-20 for the arithmetic that finds it;
-//! gamma by a factor of 1 + 2^-20 for the product with rho. The last addition rounds too, but rounding is monotone
-//! and the threshold a float32: an end that reaches it still does. Products that underflow lose less than
-//! 2^-148, which the directed rounding of the thresholds covers with 2^-140.
+//! gamma by a factor of 1 + 2^-20 for the product with rho. The last addition rounds too, but rounding is
+//! monotone and the threshold a float32: an end that reaches it still does. Products that underflow lose
+//! less than 2^-148, which the directed rounding of the thresholds covers with 2^-140.
 //!
 //! Overflow is excluded: codes are not used if the norm of the query or of the longest key lies outside
 //! 2^-60 .. 2^60 ([`is_tame`] says no).
