@@ -380,7 +380,7 @@ def test_info_counts(method: str) -> None:
     ids, scores, info = index.report(QUERIES[0], 0.5, return_scores=True, return_info=True)
     assert scores.shape == ids.shape
     assert info.reported == ids.size <= info.candidates <= info.scanned or info.engine == "tree"
-    assert info.engine in ("scan", "int8", "int4", "rotated", "tree", "dense")
+    assert info.engine in ("scan", "int8", "int4", "rotated", "tree")
     assert "engine" in repr(info)
     assert "<table>" in info._repr_html_()
     with pytest.raises(FrozenInstanceError):

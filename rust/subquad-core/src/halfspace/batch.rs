@@ -87,11 +87,15 @@ fn one_by_one(
         let found: Result<Vec<_>> = planes.iter().map(&mut answer).collect();
         (found, info)
     })?;
-    info.engine = "tree";
+    info.engine = "none";
     let mut answers = Vec::with_capacity(planes.len());
     for (found, counts) in tasks {
         answers.extend(found?);
         info.add(&counts);
+        // Queries may differ: the last that had to look at keys speaks for them.
+        if counts.engine != "none" {
+            info.engine = counts.engine;
+        }
     }
     Ok(answers)
 }

@@ -33,7 +33,9 @@ pub(super) fn slots(
     let n = parts.keys.len();
     if let Some(all) = parts.plainly(plane) {
         let found: Vec<u32> = if all { parts.alive(0..n).collect() } else { Vec::new() };
-        info.engine = "none";
+        if info.engine.is_empty() {
+            info.engine = "none";
+        }
         info.reported += found.len() as u64;
         return Ok(found);
     }
