@@ -32,7 +32,7 @@ def functions_of_arrays(
         elif takes_arrays(thing):
             found[prefix + name] = thing
         elif inspect.isclass(thing):
-            methods = {n: f for n, f in vars(thing).items() if n[0] != "_" and takes_arrays(f)}
+            methods = {n: f for n, f in inspect.getmembers(thing, takes_arrays) if n[0] != "_"}
             if methods:
                 methods["__init__"] = thing.__init__
                 found |= {f"{prefix}{name}.{n}": f for n, f in methods.items()}
