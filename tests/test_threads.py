@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from running import (
+    LONG,
+    assert_others_run_during,
+    assert_same_bits,
+    interrupted,
+    repeats_for,
+    sends_signals,
+    task_order,
+)
 
 import subquad
 from subquad import _subquad
@@ -72,26 +77,11 @@ def expected() -> list[NDArray[Any]]:
     return everything(workers=1)
 
 
-def assert_same_bits(results: list[NDArray[Any]], expected: list[NDArray[Any]]) -> None:
-    assert len(results) == len(expected)
-    for one, other in zip(results, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 @pytest.mark.parametrize("workers", [2, 7, -1])
 def test_the_number_of_threads_does_not_change_a_bit(
     workers: int, expected: list[NDArray[Any]]
 ) -> None:
     assert_same_bits(everything(workers), expected)
-
-
-@contextlib.contextmanager
-def task_order(order: str) -> Iterator[None]:
-    _subquad.set_task_order(order)
-    try:
-        yield
-    finally:
-        _subquad.set_task_order("forward")
 
 
 @pytest.mark.parametrize("order", ["reverse", "shuffled"])
@@ -220,65 +210,22 @@ def repeated(number: float, rows: int) -> NDArray[np.float32]:
 
 def rows_for(seconds: float, keys: int) -> int:
     """How many queries against `keys` keys take about this long on this machine now."""
-    rows, kv = 64, np.zeros((keys, 64), np.float32)
+    kv = np.zeros((keys, 64), np.float32)
 
-    def taken() -> float:
-        query = repeated(0.0, rows)
-        start = time.perf_counter()
-        subquad.attention(query, kv, kv, workers=1)
-        return time.perf_counter() - start
+    def attend(rows: int) -> None:
+        subquad.attention(repeated(0.0, rows), kv, kv, workers=1)
 
-    # The shortest of three: a neighbour's hiccup must not pass for the speed of this machine.
-    while (shortest := min(taken() for _ in range(3))) < 0.05:
-        rows *= 2
-    return int(rows * seconds / shortest)
+    # Few queries have a kernel of their own.
+    return repeats_for(seconds, attend, least=64)
 
 
 def test_other_threads_run_during_a_call() -> None:
     keys = 8192
     query, kv = repeated(0.0, rows_for(0.6, keys)), np.zeros((keys, 64), np.float32)
-    naps, stop = 0, threading.Event()
-
-    def nap() -> None:
-        nonlocal naps
-        while not stop.is_set():
-            time.sleep(0.001)
-            naps += 1
-
-    napper = threading.Thread(target=nap)
-    napper.start()
-    try:
-        before = naps
-        subquad.attention(query, kv, kv, workers=1)
-        during = naps - before
-    finally:
-        stop.set()
-        napper.join()
-    # Holding the interpreter would allow one nap at either end.
-    assert during > 10
+    assert_others_run_during(lambda: subquad.attention(query, kv, kv, workers=1))
 
 
-# Calls of about this long are stopped long before half of their work even where the machine turns out
-# to be several times as fast as just before.
-LONG = 12.0
-
-
-@contextlib.contextmanager
-def interrupted() -> Iterator[None]:
-    """Send Ctrl-C shortly after the block begins, and expect it to come out of the block."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            yield
-    finally:
-        timer.cancel()
-        timer.join()
-        signal.signal(signal.SIGINT, previous)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to oneself on Windows")
+@sends_signals
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_stops_a_call_before_half_of_its_work(workers: int) -> None:
     keys = 1 << 16
@@ -293,7 +240,7 @@ def test_ctrl_c_stops_a_call_before_half_of_its_work(workers: int) -> None:
     assert subquad.attention(query[:3], kv[:5], kv[:5], workers=workers).shape == (3, 64)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to oneself on Windows")
+@sends_signals
 @pytest.mark.parametrize("keys", [2048, 1 << 15])
 def test_ctrl_c_stops_a_gradient_before_half_of_its_work(keys: int) -> None:
     # The gradient takes more than twice as long as the output. It goes over blocks of queries, which
