@@ -1,9 +1,11 @@
-"""Settings for the whole suite: hypothesis profiles, and the state of the library that tests change."""
+"""Settings and fixtures for the whole suite."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -21,3 +23,12 @@ def thread_state() -> Iterator[None]:
     before = subquad.num_threads()
     yield
     subquad.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def torch() -> ModuleType:
+    """Skip where torch is not installed, unless it ought to be."""
+    if importlib.util.find_spec("torch") is None:
+        assert os.environ.get("CI_TORCH") != "1", "CI_TORCH=1, but torch is not installed"
+        pytest.skip("torch is not installed: its interoperability is not tested")
+    return importlib.import_module("torch")

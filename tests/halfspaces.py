@@ -210,3 +210,10 @@ def float64_scores(keys: Array, query: Floats) -> tuple[NDArray[np.float64], NDA
     k, q = keys.astype(np.float64), query.astype(np.float64)
     magnitude = np.abs(k) @ np.abs(q)
     return k @ q, (len(q) + 2) * 2.0**-52 * magnitude
+
+
+def quantiles(keys: Array, query: Floats) -> list[float]:
+    """Scores of keys that few, some, many and nearly all of them reach."""
+    scores = np.sort(float64_scores(keys, query)[0])
+    n = len(scores)
+    return [float(scores[-max(1, int(p * n))]) for p in (1 / n, 1e-3, 1e-2, n**-0.2, 0.5, 0.99)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import subprocess
 import sys
 from types import ModuleType
@@ -11,20 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exchange import Exchanged
 
 import subquad
 from subquad._arrays import take
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 20, 8))
-
-
-@pytest.fixture(scope="module")
-def torch() -> ModuleType:
-    if importlib.util.find_spec("torch") is None:
-        assert os.environ.get("CI_TORCH") != "1", "CI_TORCH=1, but torch is not installed"
-        pytest.skip("torch is not installed: its interoperability is not tested")
-    return importlib.import_module("torch")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
@@ -170,30 +161,6 @@ def test_numpy_bfloat16_is_widened_and_given_back() -> None:
     bad[1, 2, 3] = -np.inf
     with pytest.raises(ValueError, match=r"`key` must be finite, got -inf at index \(1, 2, 3\)"):
         subquad.attention(q, bad, v)
-
-
-class Exchanged:
-    """An array of a library that this one has never heard of."""
-
-    def __init__(self, array: Any, device: tuple[int, int] = (1, 0)) -> None:
-        self.array, self.device, self.dtype = array, device, array.dtype
-
-    def __dlpack__(self, **keywords: Any) -> Any:
-        return self.array.__dlpack__(**keywords)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.device
-
-    def __array_namespace__(self) -> Any:
-        return Namespace
-
-
-class Namespace:
-    """The module of that library."""
-
-    @staticmethod
-    def from_dlpack(x: Any) -> Exchanged:
-        return Exchanged(np.from_dlpack(x))
 
 
 def test_dlpack_in_and_out_without_a_copy() -> None:
