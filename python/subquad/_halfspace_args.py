@@ -17,6 +17,7 @@ __all__ = [
     "METHODS",
     "check_method",
     "check_path",
+    "refused_id",
     "take_ids",
     "take_k",
     "take_keys",
@@ -143,6 +144,16 @@ def take_ids(ids: Any) -> tuple[Operand, NDArray[np.int64]]:
         raise TypeError(f"`ids` must be integers, got dtype {operand.dtype}{hint}")
     # What does not fit wraps to a negative number, which is no id either.
     return operand, np.ascontiguousarray(operand.array.astype(np.int64))
+
+
+def refused_id(operand: Operand, ids: NDArray[np.int64], id_: int) -> KeyError:
+    """Return what to raise about an id that is named twice or is not in the index."""
+    where = np.flatnonzero(ids == id_)
+    number = operand.array[where[0]]
+    if where.size == 1:
+        return KeyError(f"`ids` must be in the index, got {number} at index ({where[0]},)")
+    pair = f"({where[0]},) and ({where[1]},)"
+    return KeyError(f"`ids` must not repeat themselves, got {number} at indices {pair}")
 
 
 def check_path(path: Any) -> str:

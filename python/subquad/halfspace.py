@@ -20,7 +20,14 @@ import numpy as np
 from . import _subquad
 from ._arrays import Array
 from ._finite import require_finite
-from ._halfspace_args import check_method, check_path, take_ids, take_keys, take_queries
+from ._halfspace_args import (
+    check_method,
+    check_path,
+    refused_id,
+    take_ids,
+    take_keys,
+    take_queries,
+)
 from ._halfspace_info import Info, Stats
 from ._halfspace_queries import Queries
 from ._threads import resolve_workers
@@ -235,14 +242,7 @@ class Index(Queries):
         try:
             self._core.remove(array)
         except KeyError as err:
-            where = np.flatnonzero(array == err.args[1])
-            number = operand.array[where[0]]
-            if where.size == 1:
-                text = f"`ids` must be in the index, got {number} at index ({where[0]},)"
-            else:
-                pair = f"({where[0]},) and ({where[1]},)"
-                text = f"`ids` must not repeat themselves, got {number} at indices {pair}"
-            raise KeyError(text) from None
+            raise refused_id(operand, array, err.args[1]) from None
 
     def compact(self) -> None:
         """Free the memory of removed keys, and adapt to those that are left.

@@ -19,6 +19,7 @@ from .._arrays import Array, wide
 from .._finite import require_finite
 from .._halfspace_args import (
     check_method,
+    refused_id,
     take_ids,
     take_k,
     take_keys,
@@ -141,15 +142,11 @@ class Index:
     def remove(self, ids: Array) -> None:
         """Forget keys, all of those that are named or none."""
         operand, array = take_ids(ids)
-        named: dict[int, int] = {}
-        for i, id_ in enumerate(array.tolist()):
-            if id_ not in self._keys:
-                number = operand.array[i]
-                raise KeyError(f"`ids` must be in the index, got {number} at index ({i},)")
-            if id_ in named:
-                pair = f"({named[id_]},) and ({i},)"
-                raise KeyError(f"`ids` must not repeat themselves, got {id_} at indices {pair}")
-            named[id_] = i
+        named: set[int] = set()
+        for id_ in array.tolist():
+            if id_ in named or id_ not in self._keys:
+                raise refused_id(operand, array, id_)
+            named.add(id_)
         for id_ in named:
             del self._keys[id_]
 
