@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -68,6 +69,31 @@ def interrupted() -> Iterator[None]:
         timer.cancel()
         timer.join()
         signal.signal(signal.SIGINT, previous)
+
+
+FORK = """
+import os, sys, warnings
+import numpy as np, subquad
+warnings.simplefilter("ignore", DeprecationWarning)
+{before}
+child = os.fork()
+same = {same}
+if child == 0:
+    os._exit(0 if same else 1)
+_, status = os.waitpid(child, 0)
+sys.exit(0 if same and status == 0 else 1)
+"""
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+
+
+def assert_same_after_fork(before: str, same: str) -> None:
+    """Run statements and fork; an expression must be true in the parent and in the child."""
+    code = FORK.format(before=before, same=same)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert process.returncode == 0, process.stderr
 
 
 def assert_others_run_during(call: Callable[[], Any]) -> None:

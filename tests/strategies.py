@@ -15,6 +15,17 @@ from numpy.typing import NDArray
 import subquad
 
 FIXTURES = Path(__file__).parent / "data" / "fixtures"
+# Those of softmax attention.
+ATTENTION = (
+    "softmax_plain",
+    "softmax_causal",
+    "softmax_scale",
+    "softmax_peaked",
+    "softmax_gqa_causal",
+    "bias_lag_shared",
+    "bias_lag_heads_causal",
+    "bias_alibi_causal",
+)
 
 Draw = Any
 Array = NDArray[Any]

@@ -10,30 +10,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Case, assert_close_to_reference, cases, fixture, spread_of
+from strategies import ATTENTION, Case, assert_close_to_reference, cases, fixture, spread_of
 
 import subquad
 
-FIXTURES = [
-    "softmax_plain",
-    "softmax_causal",
-    "softmax_scale",
-    "softmax_peaked",
-    "softmax_gqa_causal",
-    "bias_lag_shared",
-    "bias_lag_heads_causal",
-    "bias_alibi_causal",
-]
 
-
-@pytest.mark.parametrize("name", FIXTURES)
+@pytest.mark.parametrize("name", ATTENTION)
 def test_float64_equals_the_fixture_to_twelve_digits(name: str) -> None:
     arrays, options = fixture(name)
     out = subquad.attention(arrays["query"], arrays["key"], arrays["value"], **options)
     np.testing.assert_allclose(out, arrays["out"], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", FIXTURES)
+@pytest.mark.parametrize("name", ATTENTION)
 def test_float32_equals_the_fixture_within_the_stated_share_of_the_spread(name: str) -> None:
     arrays, options = fixture(name)
     q, k, v = (arrays[n].astype(np.float32) for n in ("query", "key", "value"))

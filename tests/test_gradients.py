@@ -9,26 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import ROUNDOFF, Case, cases, fixture, sum_by_lag
+from strategies import ATTENTION, ROUNDOFF, Case, cases, fixture, sum_by_lag
 
 import subquad
 
 NAMES = ("query", "key", "value", "bias")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "softmax_plain",
-        "softmax_causal",
-        "softmax_scale",
-        "softmax_peaked",
-        "softmax_gqa_causal",
-        "bias_lag_shared",
-        "bias_lag_heads_causal",
-        "bias_alibi_causal",
-    ],
-)
+@pytest.mark.parametrize("name", ATTENTION)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_equals_autograd(name: str, dtype: Any) -> None:
     arrays, options = fixture(name)

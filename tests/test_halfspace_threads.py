@@ -6,8 +6,6 @@ import copy
 import functools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +17,9 @@ from halfspaces import METHODS, Array, exact_ids
 from running import (
     LONG,
     assert_others_run_during,
+    assert_same_after_fork,
     assert_same_bits,
+    forks,
     interrupted,
     repeats_for,
     sends_signals,
@@ -230,30 +230,19 @@ def with_ctrl_c_after(seconds: float, call: Callable[[], object]) -> None:
 
 
 FORK = """
-import os, sys, warnings
-import numpy as np
-from subquad.halfspace import Index
-warnings.simplefilter("ignore", DeprecationWarning)
 keys = np.random.default_rng(0).standard_normal((50_000, 16)).astype(np.float32)
-index = Index(keys, workers=2)
+index = subquad.halfspace.Index(keys, workers=2)
 expected = index.report_batch(keys[:50], 3.0)
-child = os.fork()
-found = index.report_batch(keys[:50], 3.0)
-index.add(keys[:3])
-same = all(map(np.array_equal, found, expected)) and len(index) == 50_003
-if child == 0:
-    os._exit(0 if same else 1)
-_, status = os.waitpid(child, 0)
-sys.exit(0 if same and status == 0 else 1)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+@forks
 def test_a_forked_child_can_use_the_index_of_its_parent() -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", FORK], capture_output=True, text=True, check=False, timeout=120
+    assert_same_after_fork(
+        FORK,
+        "all(map(np.array_equal, index.report_batch(keys[:50], 3.0), expected))"
+        " and index.add(keys[:3]).tolist() == [50_000, 50_001, 50_002]",
     )
-    assert child.returncode == 0, child.stderr
 
 
 def test_other_threads_run_during_a_call() -> None:

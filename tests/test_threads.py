@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from running import (
     LONG,
     assert_others_run_during,
+    assert_same_after_fork,
     assert_same_bits,
+    forks,
     interrupted,
     repeats_for,
     sends_signals,
@@ -270,21 +272,11 @@ def test_ctrl_c_stops_a_gradient_before_half_of_its_work(keys: int) -> None:
 
 
 FORK = """
-import os, sys, warnings
-import numpy as np, subquad
-warnings.simplefilter("ignore", DeprecationWarning)
 x = np.random.default_rng(0).standard_normal((2, 500, 16))
 expected = subquad.attention(x, x, x, workers=2)
-child = os.fork()
-same = np.array_equal(subquad.attention(x, x, x, workers=2), expected)
-if child == 0:
-    os._exit(0 if same else 1)
-_, status = os.waitpid(child, 0)
-sys.exit(0 if same and status == 0 else 1)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+@forks
 def test_a_forked_child_can_use_the_library_after_its_parent() -> None:
-    child = run(FORK)
-    assert child.returncode == 0, child.stderr
+    assert_same_after_fork(FORK, "np.array_equal(subquad.attention(x, x, x, workers=2), expected)")
