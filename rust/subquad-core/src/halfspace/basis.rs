@@ -34,13 +34,14 @@ pub(super) const LARGEST: usize = 1024;
 /// Share of the keys that a query is expected to report.
 const REPORTED: f64 = 1e-3;
 
-/// Bytes that a key costs: its codes, and what later stages read of the share that is a candidate, with
-/// some of the time it takes.
-pub(super) fn cost(shape: Shape, candidates: f64) -> f64 {
-    /// A candidate's.
-    const CANDIDATE: f64 = 400.0;
-    shape.block() as f64 / BLOCK as f64 + CANDIDATE * candidates
+/// What a key costs, in bytes: its codes, and what it takes to look closer at the share of keys that are
+/// candidates, each as much as so many bytes more.
+pub(super) fn cost(shape: Shape, candidates: f64, each: f64) -> f64 {
+    shape.block() as f64 / BLOCK as f64 + each * candidates
 }
+
+/// What a candidate costs, where bytes weigh more than time. For codes in a basis.
+pub(super) const CANDIDATE: f64 = 400.0;
 
 /// A change of coordinates, and how many bits each gets.
 #[derive(Clone)]
@@ -245,8 +246,8 @@ impl<'a> Trial<'a> {
             sum += f64::from(wide16(coded.rest)).powi(2);
             count += 1.0;
         }
-        let four = cost(quantized::narrow(self.n), self.open(sum / count, 0));
-        four.min(cost(quantized::wide(self.n), 0.0))
+        let four = cost(quantized::narrow(self.n), self.open(sum / count, 0), CANDIDATE);
+        four.min(cost(quantized::wide(self.n), 0.0, CANDIDATE))
     }
 
     /// The widths that cost least, and what they cost.
@@ -268,7 +269,7 @@ impl<'a> Trial<'a> {
                     _ => 0,
                 };
                 let loss: f64 = (0..self.n).map(|j| self.losses[j].0[width(j)]).sum();
-                let cost = cost(shape, self.open(loss, 1));
+                let cost = cost(shape, self.open(loss, 1), CANDIDATE);
                 if best.as_ref().is_none_or(|(_, least)| cost < *least) {
                     best = Some((shape, cost));
                 }

@@ -7,7 +7,6 @@ use super::index::Parts;
 use super::planes::BLOCK;
 use super::predicate::{Plane, SURE};
 use super::quantized::Quantized;
-use super::scan::Rows;
 use super::tile::{LISTED, Masks, Narrow, Tiles};
 use super::{Info, single};
 use crate::{Par, Result};
@@ -164,7 +163,7 @@ impl<'a> Together<'a> {
         let mut looked_at = 0;
         for (q, plane) in self.planes.iter().enumerate() {
             open.clear();
-            list(blocks.start * BLOCK, masks.of(q, 2 * blocks.len()), keys.rows(), open);
+            list(blocks.start * BLOCK, masks.of(q, 2 * blocks.len()), open);
             let certain = open.iter().filter(|&slot| slot & SURE != 0).count();
             info.scanned += (blocks.len() * BLOCK) as u64;
             info.candidates += open.len() as u64;
@@ -179,20 +178,15 @@ impl<'a> Together<'a> {
     }
 }
 
-/// Candidates as slots from `first` on. The keys of those that are open are asked for.
-fn list(first: usize, masks: impl Iterator<Item = (u64, u64)>, keys: Rows, out: &mut Vec<u32>) {
+/// Candidates as slots from `first` on.
+fn list(first: usize, masks: impl Iterator<Item = (u64, u64)>, out: &mut Vec<u32>) {
     for (i, (candidates, sure)) in masks.enumerate() {
         let mut left = candidates;
         while left != 0 {
             let bit = left.trailing_zeros();
             left &= left - 1;
             let slot = (first + i * 64) as u32 + bit;
-            if sure >> bit & 1 == 1 {
-                out.push(slot | SURE);
-            } else {
-                keys.touch(slot as usize);
-                out.push(slot);
-            }
+            out.push(slot | u32::from(sure >> bit & 1 == 1) << SURE.trailing_zeros());
         }
     }
 }

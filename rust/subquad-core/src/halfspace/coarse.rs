@@ -22,8 +22,9 @@
 //! float with one rounding; `a t` is added to beta with two more at most, and the product with s takes
 //! one. Each is at most u (a |u| C + beta) before the scaling by s. With 4 and 2 bits, codes are centred
 //! last: the sum of products with the codes as they are, at most 15 |u|_1 (3 |u|_1) and so a float without
-//! rounding, is multiplied by a and added to the constant -7.5 a sum(u) (-1.5 a sum(u)); no number on
-//! the way exceeds 22.5 a |u|_1 (4.5 a |u|_1), summed over the widths, and beta. So beta is enlarged by
+//! rounding, is multiplied by a and added to the constant -7.5 a sum(u) (-1.5 a sum(u)), to which beta
+//! has been added and which was rounded away from the interval; no number on the way exceeds
+//! 22.5 a |u|_1 (4.5 a |u|_1), summed over the widths, and beta. So beta is enlarged by
 //! 10 u times these sizes and itself, and by a factor of 1 + 2^-20 for the arithmetic that finds it;
 //! gamma by a factor of 1 + 2^-20 for the product with rho. The last addition rounds too, but rounding is
 //! monotone and the threshold a float32: an end that reaches it still does. Products that underflow lose
@@ -44,8 +45,9 @@ pub(super) struct Coarse {
     pub offset: i32,
     /// What an integer stands for, for each width.
     pub alpha: [f32; 3],
-    /// What makes codes of 4 and 2 bits centred: added to the score.
-    pub shift: f32,
+    /// What the ends of the interval begin with: beta on either side of what makes codes of 4 and 2 bits
+    /// centred.
+    pub shifts: [f32; 2],
     /// See the top of this file.
     pub beta: f32,
     /// See the top of this file.
@@ -70,6 +72,13 @@ pub(super) fn up(x: f64) -> f32 {
 /// The float32 that is not above.
 pub(super) fn down(x: f64) -> f32 {
     -up(-x)
+}
+
+/// The nearest integer to what is small. Any integer will do, and the processors that a portable build
+/// is for have no instruction that rounds.
+fn nearest(x: f64) -> i32 {
+    const SHIFT: f64 = (3_u64 << 51) as f64;
+    ((x + SHIFT) - SHIFT) as i32
 }
 
 /// Integers for the coordinates of one width.
@@ -100,10 +109,7 @@ impl Integers {
         let needed = if needed > 0.0 { needed.max(2_f64.powi(-100)) } else { 0.0 };
         let unit = up(needed * (1.0 + 1e-9));
         let per = if unit > 0.0 { 1.0 / f64::from(unit) } else { 0.0 };
-        let u: Vec<i32> = weights
-            .iter()
-            .map(|x| ((x * per).round_ties_even() as i32).clamp(-limit, limit))
-            .collect();
+        let u: Vec<i32> = weights.iter().map(|x| nearest(x * per).clamp(-limit, limit)).collect();
         let rest: Vec<f64> =
             weights.iter().zip(&u).map(|(x, &u)| x - f64::from(unit) * f64::from(u)).collect();
         let size = norm(&u.iter().map(|&u| f64::from(u)).collect::<Vec<_>>()) * f64::from(unit);
@@ -152,12 +158,14 @@ impl Coarse {
             let rest = part.rest * largest;
             beta += rest + 10.0 * 2_f64.powi(-24) * (size + rest);
         }
+        let beta = up(beta * (1.0 + 2_f64.powi(-20)));
+        let shift = centre(nibbles, 7.5) + centre(crumbs, 1.5);
         Self {
             words: Vec::new(),
             offset: sum(wide).wrapping_mul(-128),
             alpha: [wide.unit, nibbles.unit, crumbs.unit],
-            shift: (centre(nibbles, 7.5) + centre(crumbs, 1.5)) as f32,
-            beta: up(beta * (1.0 + 2_f64.powi(-20))),
+            shifts: [down(shift - f64::from(beta)), up(shift + f64::from(beta))],
+            beta,
             gamma: up(norm * (1.0 + 2_f64.powi(-20))),
             // Not minus infinity, which what is gone would reach.
             low: down(threshold - 2_f64.powi(-140)).max(f32::MIN),

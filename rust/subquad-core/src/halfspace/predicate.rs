@@ -117,6 +117,9 @@ impl Plane {
     }
 }
 
+/// Candidates whose rows are on their way at a time.
+pub(super) const AHEAD: usize = 16;
+
 /// The kernel for one type of keys.
 macro_rules! keep {
     ($name:ident, $key:ty) => {
@@ -150,6 +153,9 @@ unsafe fn keep_body<V: Lanes<T = f32>, E: Key>(
     let mut kept = 0;
     for i in 0..slots.len() {
         let slot = slots[i];
+        if let Some(&later) = slots.get(i + AHEAD) {
+            keys.rows().touch(later);
+        }
         let inside = slot & SURE != 0 || {
             let row = keys.row::<E>(slot as usize);
             // SAFETY: the caller's promises.

@@ -10,7 +10,7 @@
 use super::buffer::Buf;
 use super::coarse::Integers;
 use super::coder::{Summary, wide16};
-use super::predicate::SURE;
+use super::predicate::{AHEAD, SURE};
 use super::scan::{Found, Rows};
 use super::store::{Reader, Writer, damaged};
 use crate::Result;
@@ -101,22 +101,22 @@ impl Residuals {
         fine
     }
 
-    /// Where the rows are.
-    pub fn rows(&self) -> Rows {
+    fn rows(&self) -> Rows {
         Rows { first: self.rows.ptr(), stride: self.stride() }
     }
 
     /// Settles what it can: takes out the candidates that are out, and marks those that are in.
-    /// `next` are the rows of those that are left open.
-    pub fn narrow(&self, unit: Unit, fine: &Fine, next: Rows, found: &mut Found) {
+    pub fn narrow(&self, unit: Unit, fine: &Fine, found: &mut Found) {
         let stride = self.stride();
         let rows = self.rows.len() / stride;
-        assert!(found.slots.iter().all(|slot| ((slot & !SURE) as usize) < rows));
-        assert_eq!(found.slots.len(), found.ends.len());
+        let Found { slots, least, most } = found;
+        assert!(slots.iter().all(|slot| ((slot & !SURE) as usize) < rows));
+        assert!(slots.len() == least.len() && slots.len() == most.len());
         assert_eq!(fine.low.len(), (stride - 4).next_multiple_of(64));
         // SAFETY: the rows exist; the query has as many bytes as vectors read of a row, and zeros
         // beyond its end.
-        unsafe { narrow(unit, self.rows.ptr(), stride, fine, next, found) };
+        let kept = unsafe { narrow(unit, self.rows(), fine, slots, [least, most]) };
+        slots.truncate(kept);
     }
 
     /// Under names that begin with `name`.
@@ -152,7 +152,7 @@ pub(super) fn put(row: &mut [u8], codes: &[u8], coded: Summary) {
 }
 
 multiversion_ints! {
-    unsafe fn narrow(rows: *const u8, stride: usize, fine: &Fine, next: Rows, found: &mut Found) = narrow_body {
+    unsafe fn narrow(rows: Rows, fine: &Fine, slots: &mut [u32], ends: [&[f32]; 2]) -> usize = narrow_body {
         vnni512: [vnni512::I32x16],
         vnni256: [vnni256::Vnni8],
         avx2: [avx2::I32x8],
@@ -160,41 +160,42 @@ multiversion_ints! {
     }
 }
 
+/// Whether a candidate stays is not branched on: that can be guessed for few.
+///
 /// # Safety
 ///
-/// The rows of all candidates must be readable, and 64 bytes beyond the last; the query must have the bytes
-/// of a row, rounded up to 64; the instruction set must be enabled.
+/// The rows of all candidates must be readable, and 64 bytes beyond the last; there must be as many ends as
+/// candidates; the query must have the bytes of a row, rounded up to 64; the instruction set must be
+/// enabled.
 #[inline(always)]
 unsafe fn narrow_body<V: Ints>(
-    rows: *const u8,
-    stride: usize,
+    rows: Rows,
     fine: &Fine,
-    next: Rows,
-    found: &mut Found,
-) {
+    slots: &mut [u32],
+    [least, most]: [&[f32]; 2],
+) -> usize {
     let mut kept = 0;
-    for i in 0..found.slots.len() {
-        let (slot, ends) = (found.slots[i], found.ends[i]);
-        let mut mark = slot;
+    for i in 0..slots.len() {
+        let slot = slots[i];
+        if let Some(&later) = slots.get(i + AHEAD) {
+            rows.touch(later);
+        }
+        let (mut stays, mut mark) = (true, 0);
         if slot & SURE == 0 {
             // SAFETY: the caller's promises.
             let (least, most) = unsafe {
-                let row = rows.add(slot as usize * stride);
-                interval::<V>(row, stride, fine, ends.map(f64::from))
+                let ends = [f64::from(*least.get_unchecked(i)), f64::from(*most.get_unchecked(i))];
+                let row = rows.first.add(slot as usize * rows.stride);
+                interval::<V>(row, rows.stride, fine, ends)
             };
-            if most < fine.threshold {
-                continue;
-            }
-            if least > fine.threshold {
-                mark |= SURE;
-            } else {
-                next.touch(slot as usize);
-            }
+            // Not a number keeps it.
+            stays = !(most < fine.threshold);
+            mark = u32::from(least > fine.threshold) << SURE.trailing_zeros();
         }
-        found.slots[kept] = mark;
-        kept += 1;
+        slots[kept] = slot | mark;
+        kept += usize::from(stays);
     }
-    found.slots.truncate(kept);
+    kept
 }
 
 /// The ends of a score, from those of the first stage.

@@ -8,28 +8,49 @@ use super::predicate::SURE;
 use crate::simd::ints::{Ints, Unit, multiversion_ints};
 use crate::simd::{Lanes, touch};
 
-/// What the first stage leaves.
+/// What a stage leaves.
 #[derive(Default)]
 pub(super) struct Found {
     /// Candidates, ascending; [`SURE`] marks those that are in.
     pub slots: Vec<u32>,
-    /// For codes of 4 bits and less: the lower and upper end of each candidate's score, without what
-    /// the codes leave out. The second stage goes on from there.
-    pub ends: Vec<[f32; 2]>,
+    /// For codes of 4 bits and less: the lower end of each candidate's score, without what the codes
+    /// leave out. The second stage goes on from there.
+    pub least: Vec<f32>,
+    /// The upper end.
+    pub most: Vec<f32>,
 }
 
-/// What the kernels read.
+impl Found {
+    /// Room behind the candidates for all keys of some blocks; kernels write whole vectors.
+    fn reserve(&mut self, blocks: usize, with_ends: bool) {
+        // At first for two groups: most find few, so that no group but the first takes memory.
+        let groups = if self.slots.capacity() == 0 { 2 } else { 1 };
+        let room = groups * (blocks + 1) * BLOCK;
+        self.slots.reserve(room);
+        if with_ends {
+            self.least.reserve(room);
+            self.most.reserve(room);
+        }
+    }
+}
+
+/// What the kernels read, and the blocks that they go through.
 struct Job<'a> {
     coarse: &'a Coarse,
     shape: Shape,
     blocks: *const u8,
     first: usize,
     count: usize,
-    next: Rows,
 }
 
-/// The rows that the next stage reads. Candidates' are asked for as soon as they are found: while the scan
-/// goes on, they arrive.
+/// Where kernels list candidates: as many as there are, and the vector that begins behind them.
+struct Lists {
+    slots: *mut u32,
+    least: *mut f32,
+    most: *mut f32,
+}
+
+/// Rows that a stage reads here and there.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
     pub first: *const u8,
@@ -37,11 +58,17 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Asks for the row of a candidate that is looked at soon, if it is open.
     #[inline(always)]
-    pub fn touch(self, slot: usize) {
-        touch(self.first.wrapping_add(slot * self.stride), self.stride);
+    pub fn touch(self, slot: u32) {
+        if slot & SURE == 0 {
+            touch(self.first.wrapping_add(slot as usize * self.stride), self.stride);
+        }
     }
 }
+
+/// Blocks for whose candidates there is room at a time.
+const GROUP: usize = 64;
 
 /// Adds the candidates of some blocks.
 pub(super) fn scan(
@@ -49,20 +76,44 @@ pub(super) fn scan(
     coarse: &Coarse,
     planes: &Planes,
     blocks: Range<usize>,
-    next: Rows,
     found: &mut Found,
 ) {
     let shape = planes.shape();
     assert!(blocks.end <= planes.len().div_ceil(BLOCK));
     assert_eq!(coarse.words.len(), 2 * shape.wide + 2 * shape.nibbles + 4 * shape.crumbs);
-    let at = planes.ptr().wrapping_add(blocks.start * shape.block());
-    let job = Job { coarse, shape, blocks: at, first: blocks.start, count: blocks.len(), next };
-    // SAFETY: the blocks exist, and the words are those of their lines.
+    for first in blocks.clone().step_by(GROUP) {
+        let count = (blocks.end - first).min(GROUP);
+        let blocks = planes.ptr().wrapping_add(first * shape.block());
+        let job = Job { coarse, shape, blocks, first, count };
+        // SAFETY: the blocks exist, and the words are those of their lines.
+        unsafe { scan_group(unit, &job, found) };
+    }
+}
+
+/// # Safety
+///
+/// The blocks of the job must be readable and of the shape that it says, with its words.
+unsafe fn scan_group(unit: Unit, job: &Job<'_>, found: &mut Found) {
+    let (wide, old) = (job.shape.wide > 0, found.slots.len());
+    assert!(wide || found.least.len() == old && found.most.len() == old);
+    found.reserve(job.count, !wide);
+    // SAFETY: the caller's promises; there is room for all keys of the blocks and a block more. The
+    // kernels write as many values as they say.
     unsafe {
-        match (shape.wide > 0, shape.scaled) {
-            (true, _) => scan_wide(unit, &job, found),
-            (false, true) => scan_nibbles(unit, &job, found),
-            (false, false) => scan_mixed(unit, &job, found),
+        let lists = Lists {
+            slots: found.slots.as_mut_ptr().add(old),
+            least: found.least.as_mut_ptr().wrapping_add(old),
+            most: found.most.as_mut_ptr().wrapping_add(old),
+        };
+        let count = match (wide, job.shape.scaled) {
+            (true, _) => scan_wide(unit, job, &lists),
+            (false, true) => scan_nibbles(unit, job, &lists),
+            (false, false) => scan_mixed(unit, job, &lists),
+        };
+        found.slots.set_len(old + count);
+        if !wide {
+            found.least.set_len(old + count);
+            found.most.set_len(old + count);
         }
     }
 }
@@ -77,7 +128,7 @@ const MIXED: u8 = 2;
 macro_rules! instances {
     ($name:ident, $kind:ident) => {
         multiversion_ints! {
-            unsafe fn $name(job: &Job<'_>, found: &mut Found) = scan_body {
+            unsafe fn $name(job: &Job<'_>, lists: &Lists) -> usize = scan_body {
                 vnni512: [vnni512::I32x16, 2, $kind],
                 vnni256: [vnni256::Vnni8, 4, $kind],
                 avx2: [avx2::I32x8, 4, $kind],
@@ -97,97 +148,167 @@ instances!(scan_mixed, MIXED);
 /// # Safety
 ///
 /// `G` vectors must hold a block's 32 lanes; the blocks of the job must be readable and of the kind and
-/// shape that it says, with its words; the instruction set must be enabled.
+/// shape that it says, with its words; the lists must have room for all their keys and a block more; the
+/// instruction set must be enabled.
 #[inline(always)]
-unsafe fn scan_body<V: Ints, const G: usize, const KIND: u8>(job: &Job<'_>, found: &mut Found) {
+unsafe fn scan_body<V: Ints, const G: usize, const KIND: u8>(
+    job: &Job<'_>,
+    lists: &Lists,
+) -> usize {
     let Job { coarse, shape, .. } = *job;
     let numbers = 4 * BLOCK * shape.lines();
+    let mut listed = 0;
     // SAFETY: the caller enabled the instruction set; lines and numbers lie within their block.
     unsafe {
         let splat = |x: f32| <V::F as Lanes>::splat(x);
-        let (beta, gamma) = (splat(coarse.beta), splat(coarse.gamma));
-        let (low, high) = (splat(coarse.low), splat(coarse.high));
+        let [least, most] = [splat(coarse.shifts[0]), splat(coarse.shifts[1])];
+        let (gamma, low, high) = (splat(coarse.gamma), splat(coarse.low), splat(coarse.high));
         for i in 0..job.count {
             let block = job.blocks.add(i * shape.block());
-            let scores = match KIND {
-                WIDE => wide::<V, G>(coarse, shape, block),
-                NIBBLES => nibbles::<V, G>(coarse, shape, block),
-                _ => mixed::<V, G>(coarse, shape, block),
+            let number = |which: usize, g: usize| {
+                let at = numbers + 2 * (which * BLOCK + g * V::N);
+                <V::F as Lanes>::load_bf16(block.add(at).cast())
             };
-            let (mut candidates, mut sure) = (0_u32, 0_u32);
-            let mut ends = [[splat(0.0); 2]; G];
+            let sums = Sums::<V, G>::of::<KIND>(coarse, shape, block);
+            let (mut candidates, mut any) = ([0_u32; G], 0);
+            let mut ends = [[most; 2]; G];
             for g in 0..G {
-                let number = |which: usize| {
-                    let at = numbers + 2 * (which * BLOCK + g * V::N);
-                    <V::F as Lanes>::load_bf16(block.add(at).cast())
-                };
-                let (mut least, mut most) = (scores[g].sub(beta), scores[g].add(beta));
+                ends[g][1] = sums.end::<KIND>(coarse, g, most);
                 if KIND != MIXED {
-                    let scale = number(0);
-                    (least, most) = (least.mul(scale), most.mul(scale));
+                    ends[g][1] = ends[g][1].mul(number(0, g));
                 }
-                let rest = number(usize::from(KIND != MIXED));
-                candidates |= rest.fma(gamma, most).ge_bits(low) << (g * V::N);
-                sure |= least.sub(rest.mul(gamma)).ge_bits(high) << (g * V::N);
-                ends[g] = [least, most];
+                let rest = number(usize::from(KIND != MIXED), g);
+                candidates[g] = rest.fma(gamma, ends[g][1]).ge_bits(low);
+                any |= candidates[g];
             }
-            if candidates != 0 {
-                collect::<V, G, KIND>(
-                    (job.first + i) * BLOCK,
-                    candidates,
-                    sure,
-                    &ends,
-                    job.next,
-                    found,
-                );
+            if any == 0 {
+                continue;
             }
+            let mut marks = Marks { candidates, sure: [0; G] };
+            for g in 0..G {
+                ends[g][0] = sums.end::<KIND>(coarse, g, least);
+                if KIND != MIXED {
+                    ends[g][0] = ends[g][0].mul(number(0, g));
+                }
+                let rest = number(usize::from(KIND != MIXED), g);
+                marks.sure[g] = ends[g][0].sub(rest.mul(gamma)).ge_bits(high);
+            }
+            let first = ((job.first + i) * BLOCK) as u32;
+            listed = list::<V, G, KIND>(first, &marks, &ends, lists, listed);
         }
     }
+    listed
 }
 
-/// Lists the candidates of one block.
-#[inline(always)]
-fn collect<V: Ints, const G: usize, const KIND: u8>(
-    first: usize,
-    mut candidates: u32,
-    sure: u32,
-    ends: &[[V::F; 2]; G],
-    next: Rows,
-    found: &mut Found,
-) {
-    let mut stored = [[0.0_f32; BLOCK]; 2];
-    if KIND != WIDE {
-        for g in 0..G {
-            for end in 0..2 {
-                // SAFETY: `G` vectors of `N` lanes are a block.
-                unsafe { ends[g][end].store(stored[end].as_mut_ptr().add(g * V::N)) };
-            }
-        }
-    }
-    while candidates != 0 {
-        let lane = candidates.trailing_zeros();
-        candidates &= candidates - 1;
-        // What is gone is never a candidate, though it may seem to be sure.
-        let mark = if sure >> lane & 1 == 1 { SURE } else { 0 };
-        if mark == 0 {
-            next.touch(first + lane as usize);
-        }
-        found.slots.push((first as u32 + lane) | mark);
-        if KIND != WIDE {
-            found.ends.push([stored[0][lane as usize], stored[1][lane as usize]]);
-        }
-    }
+/// What a block's intervals say, a bit for every key of a vector.
+struct Marks<const G: usize> {
+    candidates: [u32; G],
+    sure: [u32; G],
 }
 
+/// Lists the candidates of one block behind `listed` others, and gives the number of all.
+///
 /// # Safety
 ///
 /// As [`scan_body`], for one block.
 #[inline(always)]
-unsafe fn wide<V: Ints, const G: usize>(
-    coarse: &Coarse,
-    shape: Shape,
-    block: *const u8,
-) -> [V::F; G] {
+unsafe fn list<V: Ints, const G: usize, const KIND: u8>(
+    first: u32,
+    marks: &Marks<G>,
+    ends: &[[V::F; 2]; G],
+    lists: &Lists,
+    mut listed: usize,
+) -> usize {
+    static LANES: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+    // SAFETY: lanes are at most 16; there is room for a vector behind what is listed.
+    unsafe {
+        let lanes = V::load(LANES.as_ptr().cast());
+        for g in 0..G {
+            let candidates = marks.candidates[g];
+            let slots = lanes.add(V::splat((first + (g * V::N) as u32) as i32));
+            slots.pack(candidates, lists.slots.add(listed).cast());
+            if KIND != WIDE {
+                V::of_bits(ends[g][0]).pack(candidates, lists.least.add(listed).cast());
+                V::of_bits(ends[g][1]).pack(candidates, lists.most.add(listed).cast());
+            }
+            // What is gone is never a candidate, though it may seem to be sure.
+            let mut sure = marks.sure[g] & candidates;
+            while sure != 0 {
+                let before = candidates & (sure.wrapping_sub(1) & !sure);
+                *lists.slots.add(listed + before.count_ones() as usize) |= SURE;
+                sure &= sure - 1;
+            }
+            listed += candidates.count_ones() as usize;
+        }
+    }
+    listed
+}
+
+/// Sums of products of one block.
+struct Sums<V: Ints, const G: usize> {
+    /// Of the widest codes.
+    first: [V::F; G],
+    /// Of codes of 2 bits behind those of 4, if there are any.
+    crumbs: Option<[V::F; G]>,
+}
+
+impl<V: Ints, const G: usize> Sums<V, G> {
+    /// # Safety
+    ///
+    /// As [`scan_body`], for one block.
+    #[inline(always)]
+    unsafe fn of<const KIND: u8>(coarse: &Coarse, shape: Shape, block: *const u8) -> Self {
+        let words = coarse.words.as_ptr();
+        // SAFETY: the caller's promises: words are in the order of the lines.
+        unsafe {
+            let sums = match KIND {
+                WIDE => wide::<V, G>(coarse, shape, block),
+                _ => parts::<V, G, 2>(block, words, shape.nibbles),
+            };
+            let mut first = [<V::F as Lanes>::splat(0.0); G];
+            for g in 0..G {
+                first[g] = sums[g].to_float();
+            }
+            if KIND != MIXED || shape.crumbs == 0 {
+                return Self { first, crumbs: None };
+            }
+            let (block, words) =
+                (block.add(4 * BLOCK * shape.nibbles), words.add(2 * shape.nibbles));
+            let sums = parts::<V, G, 4>(block, words, shape.crumbs);
+            let mut crumbs = first;
+            for g in 0..G {
+                crumbs[g] = sums[g].to_float();
+            }
+            Self { first, crumbs: Some(crumbs) }
+        }
+    }
+
+    /// An end of the scores of a vector of keys, but for their scales.
+    ///
+    /// # Safety
+    ///
+    /// The instruction set must be enabled.
+    #[inline(always)]
+    unsafe fn end<const KIND: u8>(&self, coarse: &Coarse, g: usize, shift: V::F) -> V::F {
+        // SAFETY: the caller enabled the instruction set.
+        unsafe {
+            let alpha = |which: usize| <V::F as Lanes>::splat(coarse.alpha[which]);
+            let end = self.first[g].fma(alpha(usize::from(KIND != WIDE)), shift);
+            match &self.crumbs {
+                Some(crumbs) if KIND == MIXED => crumbs[g].fma(alpha(2), end),
+                _ => end,
+            }
+        }
+    }
+}
+
+/// Sums over lines of 8 bits.
+///
+/// # Safety
+///
+/// As [`scan_body`], for one block.
+#[inline(always)]
+unsafe fn wide<V: Ints, const G: usize>(coarse: &Coarse, shape: Shape, block: *const u8) -> [V; G] {
     // SAFETY: the caller's promises.
     unsafe {
         let zero = V::splat(0);
@@ -200,13 +321,11 @@ unsafe fn wide<V: Ints, const G: usize>(
                 sums[g] = V::fine(sums[g], codes, words);
             }
         }
-        let alpha = <V::F as Lanes>::splat(coarse.alpha[0]);
-        let offset = V::splat(coarse.offset);
-        let mut scores = [alpha; G];
+        let mut all = [V::splat(coarse.offset); G];
         for g in 0..G {
-            scores[g] = V::join(sums[g]).add(offset).to_float().mul(alpha);
+            all[g] = V::join(sums[g]).add(all[g]);
         }
-        scores
+        all
     }
 }
 
@@ -279,51 +398,5 @@ unsafe fn parts<V: Ints, const G: usize, const W: usize>(
             all[g] = sums[g][0].add(sums[g][1]);
         }
         all
-    }
-}
-
-/// # Safety
-///
-/// As [`scan_body`], for one block.
-#[inline(always)]
-unsafe fn nibbles<V: Ints, const G: usize>(
-    coarse: &Coarse,
-    shape: Shape,
-    block: *const u8,
-) -> [V::F; G] {
-    // SAFETY: the caller's promises.
-    unsafe {
-        let words = coarse.words.as_ptr().add(2 * shape.wide);
-        let sums = parts::<V, G, 2>(block.add(4 * BLOCK * shape.wide), words, shape.nibbles);
-        let shift = <V::F as Lanes>::splat(coarse.shift);
-        let alpha = <V::F as Lanes>::splat(coarse.alpha[1]);
-        let mut scores = [alpha; G];
-        for g in 0..G {
-            scores[g] = sums[g].to_float().fma(alpha, shift);
-        }
-        scores
-    }
-}
-
-/// # Safety
-///
-/// As [`scan_body`], for one block.
-#[inline(always)]
-unsafe fn mixed<V: Ints, const G: usize>(
-    coarse: &Coarse,
-    shape: Shape,
-    block: *const u8,
-) -> [V::F; G] {
-    // SAFETY: the caller's promises.
-    unsafe {
-        let mut scores = nibbles::<V, G>(coarse, shape, block);
-        let before = shape.wide + shape.nibbles;
-        let words = coarse.words.as_ptr().add(2 * before);
-        let sums = parts::<V, G, 4>(block.add(4 * BLOCK * before), words, shape.crumbs);
-        let alpha = <V::F as Lanes>::splat(coarse.alpha[2]);
-        for g in 0..G {
-            scores[g] = sums[g].to_float().fma(alpha, scores[g]);
-        }
-        scores
     }
 }

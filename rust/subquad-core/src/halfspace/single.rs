@@ -2,22 +2,20 @@
 
 use std::ops::Range;
 
+use super::Info;
+use super::basis::{self, cost};
 use super::coarse::Coarse;
 use super::index::Parts;
-use super::planes::{BLOCK, Planes, Shape};
+use super::planes::{BLOCK, Planes};
 use super::predicate::{Plane, SURE};
 use super::residual::{Fine, Residuals};
-use super::scan::{Found, Rows, scan};
+use super::scan::{Found, scan};
 use super::tree::Forest;
-use super::{Info, basis};
 use crate::simd::ints::Unit;
 use crate::{Par, Result};
 
 /// Keys in a task. Fixed, so that the number of threads changes nothing.
 const TASK: usize = 16 * 1024;
-
-/// Blocks whose candidates are listed before any is looked at: enough to hide the way to memory.
-const LISTED: usize = 64;
 
 /// Blocks looked at to choose an engine: at most so many, and one of so many.
 const PROBES: usize = 64;
@@ -128,25 +126,20 @@ impl<'a> Engine<'a> {
     }
 
     fn choose(parts: &'a Parts, plane: &Plane, info: &mut Info) -> Self {
-        let Some(int8) = Self::int8(parts, plane) else { return Self::Scan };
-        let Self::Int8(many, _) = &int8 else { return int8 };
-        for few in [Self::rotated(parts, plane), Self::int4(parts, plane)].into_iter().flatten() {
-            let mut share = |planes, coarse| probe(parts.unit, planes, coarse, info);
-            let pays = match &few {
-                // What the basis was learnt to make small.
-                Self::Rotated(planes, coarse, ..) => {
-                    basis::cost(planes.shape(), share(planes, coarse)) < cost(many.shape(), 0.0)
-                }
-                Self::Int4(planes, coarse, ..) => {
-                    cost(planes.shape(), share(planes, coarse)) < cost(many.shape(), 0.0)
-                }
-                _ => false,
-            };
-            if pays {
+        let Some(quantized) = parts.coded(plane) else { return Self::Scan };
+        let most = cost(quantized.int8.shape(), 0.0, 0.0);
+        // A candidate takes 20 ns from memory, in which 600 bytes are streamed, 8 ns from a cache.
+        let ways: [(fn(&'a Parts, &Plane) -> _, _); 2] =
+            [(Self::rotated, basis::CANDIDATE), (Self::int4, 600.0)];
+        for (few, each) in ways {
+            if let Some(few) = few(parts, plane)
+                && let Self::Rotated(planes, coarse, ..) | Self::Int4(planes, coarse, ..) = &few
+                && cost(planes.shape(), probe(parts.unit, planes, coarse, info), each) < most
+            {
                 return few;
             }
         }
-        int8
+        Self::int8(parts, plane).unwrap_or(Self::Scan)
     }
 
     /// Codes of 8 bits, if there are any and the query suits them.
@@ -189,35 +182,17 @@ impl<'a> Engine<'a> {
                 settle(parts, plane, &mut found, info);
                 found
             }
-            Self::Int8(planes, coarse) => stages(planes, slots, info, |blocks, found, info| {
-                scan(parts.unit, coarse, planes, blocks, parts.keys.rows(), found);
-                tally(found, info);
-                settle(parts, plane, &mut found.slots, info);
-            }),
+            Self::Int8(planes, coarse) => {
+                let stages = Stages { parts, plane, planes, coarse, second: None };
+                stages.run(slots, info)
+            }
             Self::Int4(planes, coarse, rest, fine) | Self::Rotated(planes, coarse, rest, fine) => {
-                stages(planes, slots, info, |blocks, found, info| {
-                    scan(parts.unit, coarse, planes, blocks, rest.rows(), found);
-                    let open = tally(found, info);
-                    info.residual += open;
-                    info.bytes_read += open * rest.stride() as u64;
-                    rest.narrow(parts.unit, fine, parts.keys.rows(), found);
-                    settle(parts, plane, &mut found.slots, info);
-                })
+                let stages = Stages { parts, plane, planes, coarse, second: Some((rest, fine)) };
+                stages.run(slots, info)
             }
         }
     }
 }
-
-/// What a key costs, in bytes that could be streamed in the time: its codes, and the second stage
-/// for the share of keys that are candidates. One takes some 50 ns, rows brought near and all.
-fn cost(shape: Shape, candidates: f64) -> f64 {
-    /// A candidate's.
-    const CANDIDATE: f64 = 1000.0;
-    shape.block() as f64 / BLOCK as f64 + CANDIDATE * candidates
-}
-
-/// For candidates that are only counted.
-const NOWHERE: Rows = Rows { first: std::ptr::null(), stride: 0 };
 
 /// Share of candidates among the keys of some blocks spread evenly.
 fn probe(unit: Unit, planes: &Planes, coarse: &Coarse, info: &mut Info) -> f64 {
@@ -226,29 +201,39 @@ fn probe(unit: Unit, planes: &Planes, coarse: &Coarse, info: &mut Info) -> f64 {
     let probes = (blocks / EVERY).clamp(16, PROBES).min(blocks);
     for i in 0..probes {
         let block = (2 * i + 1) * blocks / (2 * probes);
-        scan(unit, coarse, planes, block..block + 1, NOWHERE, &mut found);
+        scan(unit, coarse, planes, block..block + 1, &mut found);
     }
     info.bytes_read += (probes * planes.shape().block()) as u64;
     found.slots.len() as f64 / (probes * BLOCK).max(1) as f64
 }
 
-/// Runs the stages over a range of slots, a few blocks at a time.
-fn stages(
-    planes: &Planes,
-    slots: Range<usize>,
-    info: &mut Info,
-    mut stage: impl FnMut(Range<usize>, &mut Found, &mut Info),
-) -> Vec<u32> {
-    let blocks = slots.start / BLOCK..slots.end.div_ceil(BLOCK);
-    info.bytes_read += (blocks.len() * planes.shape().block()) as u64;
-    let (mut all, mut found) = (Vec::new(), Found::default());
-    for first in blocks.clone().step_by(LISTED) {
-        found.slots.clear();
-        found.ends.clear();
-        stage(first..(first + LISTED).min(blocks.end), &mut found, info);
-        all.extend_from_slice(&found.slots);
+/// The stages of an engine with codes.
+struct Stages<'a> {
+    parts: &'a Parts,
+    plane: &'a Plane,
+    planes: &'a Planes,
+    coarse: &'a Coarse,
+    second: Option<(&'a Residuals, &'a Fine)>,
+}
+
+impl Stages<'_> {
+    /// Runs over a range of slots, one stage after the other: memory serves a stream and rows here and
+    /// there best when each comes in long runs.
+    fn run(&self, slots: Range<usize>, info: &mut Info) -> Vec<u32> {
+        let unit = self.parts.unit;
+        let blocks = slots.start / BLOCK..slots.end.div_ceil(BLOCK);
+        info.bytes_read += (blocks.len() * self.planes.shape().block()) as u64;
+        let mut found = Found::default();
+        scan(unit, self.coarse, self.planes, blocks, &mut found);
+        let open = tally(&found, info);
+        if let Some((rest, fine)) = self.second {
+            info.residual += open;
+            info.bytes_read += open * rest.stride() as u64;
+            rest.narrow(unit, fine, &mut found);
+        }
+        settle(self.parts, self.plane, &mut found.slots, info);
+        found.slots
     }
-    all
 }
 
 /// Counts candidates, and gives the number of those that are open.

@@ -17,6 +17,10 @@ impl F32x8 {
     pub(super) fn of(x: __m256) -> Self {
         Self(x)
     }
+    #[inline(always)]
+    pub(super) fn get(self) -> __m256 {
+        self.0
+    }
 }
 
 impl Lanes for F32x8 {

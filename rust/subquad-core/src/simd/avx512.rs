@@ -17,6 +17,10 @@ impl F32x16 {
     pub(super) fn of(x: __m512) -> Self {
         Self(x)
     }
+    #[inline(always)]
+    pub(super) fn get(self) -> __m512 {
+        self.0
+    }
 }
 
 impl Lanes for F32x16 {

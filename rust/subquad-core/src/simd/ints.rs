@@ -125,6 +125,14 @@ pub(crate) trait Ints: Copy {
     fn to_float(self) -> Self::F;
     /// Sum of the lanes.
     fn sum(self) -> i32;
+    /// The bits of floats.
+    fn of_bits(x: Self::F) -> Self;
+    /// Stores the lanes whose bits are set, side by side.
+    ///
+    /// # Safety
+    /// `N` values must be writable at `to`, which need not be aligned; what stands behind the stored lanes
+    /// is overwritten with anything.
+    unsafe fn pack(self, bits: u32, to: *mut i32);
 }
 
 /// High and low part of a coordinate: `u = 128 h + l` with bytes h and l, for `|u| <= 16256`.

@@ -18,6 +18,10 @@ impl<T: Float, const N: usize> Array<T, N> {
         Self(x)
     }
     #[inline(always)]
+    pub(super) fn get(self) -> [T; N] {
+        self.0
+    }
+    #[inline(always)]
     fn map2(self, b: Self, f: impl Fn(T, T) -> T) -> Self {
         Self(std::array::from_fn(|i| f(self.0[i], b.0[i])))
     }

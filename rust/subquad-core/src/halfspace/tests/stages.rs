@@ -9,7 +9,7 @@ use crate::halfspace::expansion::Expansion;
 use crate::halfspace::index::{Index, Parts};
 use crate::halfspace::planes::{BLOCK, Planes};
 use crate::halfspace::predicate::{Plane, SURE};
-use crate::halfspace::scan::{self, Found, scan};
+use crate::halfspace::scan::{Found, scan};
 use crate::halfspace::tile::{Masks, Narrow, Tiles};
 use crate::mat::{MatRef, Rows};
 use crate::par::Par;
@@ -38,14 +38,11 @@ fn check(stage: &str, found: &[u32], plane: &Plane, keys: &[f32]) {
     }
 }
 
-/// Nothing is read ahead.
-const NOWHERE: scan::Rows = scan::Rows { first: std::ptr::null(), stride: 0 };
-
 /// The first stage over all keys.
 fn first(unit: Unit, coarse: &Coarse, planes: &Planes) -> Found {
     let mut found = Found::default();
     let blocks = 0..planes.len().div_ceil(BLOCK);
-    scan(unit, coarse, planes, blocks, NOWHERE, &mut found);
+    scan(unit, coarse, planes, blocks, &mut found);
     found
 }
 
@@ -61,7 +58,7 @@ fn check_unit(unit: Unit, parts: &Parts, plane: &Plane, keys: &[f32]) {
         let mut found = first(unit, &coarse, planes);
         check("int4", &found.slots, plane, keys);
         let fine = rest.fine(&query, plane.norm, plane.threshold);
-        rest.narrow(unit, &fine, NOWHERE, &mut found);
+        rest.narrow(unit, &fine, &mut found);
         check("the rest of int4", &found.slots, plane, keys);
     }
     if let Some(rotated) = &parts.rotated
@@ -69,7 +66,7 @@ fn check_unit(unit: Unit, parts: &Parts, plane: &Plane, keys: &[f32]) {
     {
         let mut found = first(unit, &coarse, &rotated.planes);
         check("rotated", &found.slots, plane, keys);
-        rotated.rest.narrow(unit, &fine, NOWHERE, &mut found);
+        rotated.rest.narrow(unit, &fine, &mut found);
         check("the rest of rotated", &found.slots, plane, keys);
     }
 

@@ -89,4 +89,20 @@ impl Ints for I32x8 {
             _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32::<0b10_11_00_01>(x)))
         }
     }
+    #[inline(always)]
+    fn of_bits(x: F32x8) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        Self(unsafe { _mm256_castps_si256(x.get()) })
+    }
+    #[inline(always)]
+    unsafe fn pack(self, bits: u32, to: *mut i32) {
+        // SAFETY: a value exists, so the instruction set is enabled; the caller promises the room.
+        unsafe {
+            // A byte for every lane: all ones where its bit is set, then the numbers of those lanes.
+            let bytes = _pdep_u64(u64::from(bits), 0x0101_0101_0101_0101).wrapping_mul(0xff);
+            let lanes = _pext_u64(0x0706_0504_0302_0100, bytes);
+            let order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(lanes as i64));
+            _mm256_storeu_si256(to.cast(), _mm256_permutevar8x32_epi32(self.0, order));
+        }
+    }
 }

@@ -76,4 +76,17 @@ impl Ints for I32x4 {
     fn sum(self) -> i32 {
         self.0.into_iter().fold(0, i32::wrapping_add)
     }
+    #[inline(always)]
+    fn of_bits(x: F32x4) -> Self {
+        Self(x.get().map(|x| x.to_bits() as i32))
+    }
+    #[inline(always)]
+    unsafe fn pack(self, bits: u32, to: *mut i32) {
+        let mut at = 0;
+        for (i, &x) in self.0.iter().enumerate() {
+            // SAFETY: the caller promises room for 4; no lane goes beyond its own number.
+            unsafe { to.add(at).write_unaligned(x) };
+            at += (bits >> i & 1) as usize;
+        }
+    }
 }

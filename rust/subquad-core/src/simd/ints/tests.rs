@@ -54,6 +54,19 @@ unsafe fn check<V: Ints>(unit: Unit) {
             assert_eq!(got(zero.dot(x.bits::<4>(low), one)), byte(|x| x >> 4));
             assert_eq!(got(zero.dot(x.bits::<2>(two), one)), byte(|x| x >> 2 & 3));
             assert_eq!(got(zero.dot(x.bits::<6>(two), one)), byte(|x| x >> 6));
+            for bits in 0..1_u32 << V::N.min(8) {
+                let bits = bits | bits << 8 & ((1 << V::N) - 1);
+                let mut packed = [7_i32; 16];
+                x.pack(bits, packed.as_mut_ptr());
+                let word = |i: usize| i32::from_le_bytes(std::array::from_fn(|j| codes[4 * i + j]));
+                let kept: Vec<i32> = (0..V::N).filter(|&i| bits >> i & 1 == 1).map(word).collect();
+                assert_eq!(packed[..kept.len()], kept);
+                assert_eq!(packed[V::N..], [7; 16][V::N..]);
+            }
+            let mut halves = [0_i32; 16];
+            V::of_bits(<V::F as Lanes>::splat(-0.5))
+                .pack(u32::MAX >> (32 - V::N), halves.as_mut_ptr());
+            assert_eq!(halves[..V::N], [(-0.5_f32).to_bits() as i32; 16][..V::N]);
             let wrapped = V::splat(i32::MAX).add(V::splat(1));
             assert_eq!(got(wrapped), vec![i32::MIN as f32; V::N]);
         }

@@ -64,4 +64,13 @@ impl Ints for Vnni8 {
     fn sum(self) -> i32 {
         self.0.sum()
     }
+    #[inline(always)]
+    fn of_bits(x: F32x8) -> Self {
+        Self(I32x8::of_bits(x))
+    }
+    #[inline(always)]
+    unsafe fn pack(self, bits: u32, to: *mut i32) {
+        // SAFETY: passed on.
+        unsafe { self.0.pack(bits, to) }
+    }
 }

@@ -1,10 +1,7 @@
 //! AVX-512 VNNI.
 
-use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32,
-    _mm512_loadu_si512, _mm512_reduce_add_epi32, _mm512_set1_epi32, _mm512_slli_epi32,
-    _mm512_srli_epi16,
-};
+#[allow(clippy::wildcard_imports)] // half of this file is their names
+use std::arch::x86_64::*;
 
 use super::Ints;
 use crate::simd::avx512::F32x16;
@@ -78,5 +75,16 @@ impl Ints for I32x16 {
     fn sum(self) -> i32 {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { _mm512_reduce_add_epi32(self.0) }
+    }
+    #[inline(always)]
+    fn of_bits(x: F32x16) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        Self(unsafe { _mm512_castps_si512(x.get()) })
+    }
+    #[inline(always)]
+    unsafe fn pack(self, bits: u32, to: *mut i32) {
+        // To a register first: Zen 4 takes a hundred cycles to compress into memory.
+        // SAFETY: a value exists, so the instruction set is enabled; the caller promises the room.
+        unsafe { _mm512_storeu_si512(to.cast(), _mm512_maskz_compress_epi32(bits as u16, self.0)) }
     }
 }
