@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import subquad
 from subquad.halfspace import Index, Info
 
-from ._alternate import best, over_limit, ratio, seconds
+from ._alternate import Call, best, over_limit, ratio, seconds
 from ._halfspaces import (
     HEADS,
     QUERIES,
@@ -95,8 +96,12 @@ class _OneQuery(_Counted):
         asked = zip(self.queries, self.thresholds, strict=True)
         self.infos = [self.index.report(q, b, return_info=True)[1] for q, b in asked]
 
-    def ours(self) -> Any:
-        return in_turn(self.index.report, self.queries, self.thresholds)
+    def asking(self, function: Callable[..., object]) -> Call:
+        """Call it with the next query, and so on."""
+        return in_turn(function, self.queries, self.thresholds)
+
+    def ours(self) -> Call:
+        return self.asking(self.index.report)
 
     def track_ratio_to_faiss(self, share: float) -> float:
         peer = flat(self.n, self.d)
@@ -104,13 +109,13 @@ class _OneQuery(_Counted):
         def search(query: np.ndarray, threshold: float) -> object:
             return peer.range_search(query[np.newaxis], threshold)
 
-        return ratio(self.ours(), in_turn(search, self.queries, self.thresholds), self.pairs)
+        return ratio(self.ours(), self.asking(search), self.pairs)
 
     def track_ratio_to_numpy(self, share: float) -> float:
         def search(query: np.ndarray, threshold: float) -> object:
             return np.flatnonzero(self.keys @ query >= threshold)
 
-        return ratio(self.ours(), in_turn(search, self.queries, self.thresholds), self.pairs)
+        return ratio(self.ours(), self.asking(search), self.pairs)
 
     def time_report(self, share: float) -> None:
         for query, threshold in zip(self.queries, self.thresholds, strict=True):
@@ -238,12 +243,16 @@ class OneHead(_Counted):
 
 
 class Tree(_OneQuery):
-    """64 of a million keys in few dimensions: target H5."""
+    """64 of a million keys in few dimensions: target H5.
+
+    All queries take turns with all of the peer's. A query takes so little that it would otherwise be
+    its own first: the peer's pass over the keys has emptied the caches.
+    """
 
     params = ([3, 6],)
     param_names = ("d",)
     n = 1_048_576
-    pairs = 30
+    pairs = 7
 
     def setup(self, d: int) -> None:
         one_thread()
@@ -253,6 +262,16 @@ class Tree(_OneQuery):
         self.thresholds = own_thresholds(self.queries, self.keys, 64).tolist()
         asked = zip(self.queries, self.thresholds, strict=True)
         self.infos = [self.index.report(q, b, return_info=True)[1] for q, b in asked]
+
+    def asking(self, function: Callable[..., object]) -> Call:
+        """Call it with every query."""
+        asked = list(zip(self.queries, self.thresholds, strict=True))
+
+        def run() -> None:
+            for query, threshold in asked:
+                function(query, threshold)
+
+        return run
 
 
 class TreeGrowth:
@@ -357,9 +376,10 @@ class RotatedPlanes(_Counted):
             for query, threshold in asked:
                 self.index.report(query, threshold)
 
+        # Part after part for every query, so that no part stays in a cache that the whole would not fit.
         def plain() -> None:
-            for part in self.parts:
-                for query, threshold in asked:
+            for query, threshold in asked:
+                for part in self.parts:
                     part.report(query, threshold)
 
         # What calling one part more costs is not the engine's time.

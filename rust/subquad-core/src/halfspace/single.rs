@@ -10,7 +10,6 @@ use super::planes::{BLOCK, Planes};
 use super::predicate::{Plane, SURE};
 use super::residual::{Fine, Residuals};
 use super::scan::{Found, scan};
-use super::tree::Forest;
 use crate::simd::ints::Unit;
 use crate::{Par, Result};
 
@@ -37,8 +36,8 @@ pub(super) fn slots(
         info.reported += found.len() as u64;
         return Ok(found);
     }
-    if let Some(forest) = parts.forest.as_ref().filter(|_| prefers_tree(parts, plane, info)) {
-        return Ok(through_tree(parts, forest, plane, info));
+    if let Some(found) = through_tree(parts, plane, info) {
+        return Ok(found);
     }
     let engine = Engine::choose(parts, plane, info);
     info.engine = engine.name();
@@ -57,29 +56,18 @@ pub(super) fn slots(
     Ok(all)
 }
 
-/// The slots inside, from boxes.
-fn through_tree(parts: &Parts, forest: &Forest, plane: &Plane, info: &mut Info) -> Vec<u32> {
-    let mut found = Vec::new();
-    info.engine = "tree";
-    forest.report(plane, &parts.keys, &parts.dead, &mut found, info);
-    info.reported += found.len() as u64;
-    found
-}
-
-/// Are boxes, if there are any, faster than codes?
-fn prefers_tree(parts: &Parts, plane: &Plane, info: &mut Info) -> bool {
-    /// Share of the keys from which on codes are, for each dimension.
-    const SHARE: [f64; 13] =
-        [1.0, 1.0, 1.0, 1.0, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0, 0.0, 0.0, 0.0];
-    let share = SHARE[parts.keys.dim().min(12)];
-    match parts.coded(plane) {
-        Some(quantized) if share < 1.0 => {
-            let planes = &quantized.int8;
-            let coarse = Coarse::plain(parts.unit, planes.shape(), planes.norms(), plane);
-            probe(parts.unit, planes, &coarse, info) <= share
-        }
-        _ => true,
+/// The slots inside, from boxes, if there are any; unless there are codes, too, and they are faster.
+fn through_tree(parts: &Parts, plane: &Plane, info: &mut Info) -> Option<Vec<u32>> {
+    /// One of so many keys can be looked at in the time that codes take for all, in memory or a cache.
+    const SHARE: usize = 8;
+    let most = if parts.coded(plane).is_some() { parts.keys.len() / SHARE } else { usize::MAX };
+    let (forest, mut found) = (parts.forest.as_ref()?, Vec::new());
+    if !forest.report_within(most, plane, &parts.keys, &parts.dead, &mut found, info) {
+        return None;
     }
+    info.engine = "tree";
+    info.reported += found.len() as u64;
+    Some(found)
 }
 
 /// What every engine that could answer finds, with its name.
@@ -91,7 +79,9 @@ pub(super) fn every_way(parts: &Parts, plane: &Plane) -> Vec<(&'static str, Vec<
     let engines = if plain { Vec::new() } else { Engine::all(parts, plane) };
     let mut found: Vec<_> = engines.iter().map(|engine| (engine.name(), run(engine))).collect();
     if let Some(forest) = &parts.forest {
-        found.push(("tree", through_tree(parts, forest, plane, &mut Info::default())));
+        let mut slots = Vec::new();
+        forest.report(plane, &parts.keys, &parts.dead, &mut slots, &mut Info::default());
+        found.push(("tree", slots));
     }
     found
 }
