@@ -11,7 +11,7 @@
 //! Nothing here is certified, and nothing needs to be: whatever the basis, the bounds of
 //! [`rotated`](super::rotated) hold.
 
-use super::coder::{self, Bits, wide16};
+use super::coder::{self, Bits, Summary, wide16};
 use super::keys::Keys;
 use super::planes::{BLOCK, Shape};
 use super::quantized;
@@ -242,8 +242,10 @@ impl<'a> Trial<'a> {
             let key = row.iter().zip(&sample.mean).map(|(&x, &mean)| x as f32 + mean);
             let mut key: Vec<f32> = key.chain(std::iter::repeat(0.0)).take(padded).collect();
             let isa = Isa::detect();
-            let coded = coder::code(isa, Bits::Four, self.n, &mut key, &mut bits, &mut codes);
-            sum += f64::from(wide16(coded.rest)).powi(2);
+            let mut coded = [Summary::default()];
+            let (key, bits, codes) = (&mut key, &mut bits, &mut codes);
+            coder::code(isa, Bits::Four, self.n, key, bits, codes, &mut coded);
+            sum += f64::from(wide16(coded[0].rest)).powi(2);
             count += 1.0;
         }
         let four = cost(quantized::narrow(self.n), self.open(sum / count, 0), CANDIDATE);

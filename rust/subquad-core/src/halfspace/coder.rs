@@ -3,9 +3,12 @@
 //! A scale s is a bfloat16, at most 8 significant bits. With 8 bits, `c = round(x / s)` and
 //! `s = up(max |x| / 127)`: then `s c` has at most 16 significant bits and `x - s c`, at most s/2 in
 //! size, is a float32 without rounding. With 4 bits, `s (v - 7.5)` for `v = 0 .. 15` and
-//! `s = up(max |x| / 8)`: the difference may round, by 2^-24 of itself, and the norm of the rest is
-//! enlarged by that. Sums of squares are taken in float64, which d <= 4096 terms leave exact to within
-//! 1e-12.
+//! `s = up(max |x| / 8)`: the difference may round, by 2^-24 of itself.
+//!
+//! **Norms** are roots of sums of squares in float32: of `e = (x - s c) / s`, whatever the size of x, and of c.
+//! With N lanes, e has three roundings, its square and the sum at most `2 d / N + log2 N`: 2062 in all on 4
+//! lanes, for d <= 4096. So the sum is exact to within 1.3e-4, and its root is enlarged by 2^-12. An e below
+//! 2^-63 may vanish: 2^-100 is added to the sum.
 //!
 //! Keys too small or too large for such scales (beyond 2^-100 and 2^100) get the scale 0: the codes
 //! say nothing then, and their rest is the whole key.
@@ -47,12 +50,17 @@ pub(super) struct Summary {
     pub norm: f64,
 }
 
-/// Turns the numbers `x` into `codes`, and into what the codes leave out. Both, and `bits_of`, a
-/// workspace, are padded alike to a multiple of 16; the padding of `x` is zero and stays so.
+/// Keys that can be coded together, so that none waits for the divisions and roots of another.
+pub(super) const TOGETHER: usize = 8;
+
+/// Turns the numbers `x` of some keys, row after row, into `codes`, and into what the codes leave out. All, and
+/// `bits_of`, a workspace, have rows that are padded alike to a multiple of 16; the padding of `x` is zero
+/// and stays so.
 ///
 /// # Panics
 ///
-/// If the lengths differ or are not multiples of 16, or `dim` is beyond them.
+/// If there are more than [`TOGETHER`] keys, the lengths differ or are not multiples of 16, or `dim` is beyond
+/// them.
 pub(super) fn code(
     isa: Isa,
     bits: Bits,
@@ -60,54 +68,100 @@ pub(super) fn code(
     x: &mut [f32],
     bits_of: &mut [f32],
     codes: &mut [u8],
-) -> Summary {
-    assert!(x.len() == codes.len() && x.len() == bits_of.len());
-    assert!(x.len().is_multiple_of(16) && dim <= x.len());
-    // SAFETY: the lengths are whole vectors of any set.
+    out: &mut [Summary],
+) {
+    assert!((1..=TOGETHER).contains(&out.len()) && x.len().is_multiple_of(16 * out.len()));
+    assert!(x.len() == codes.len() && x.len() == bits_of.len() && dim <= x.len() / out.len());
+    // SAFETY: the rows are whole vectors of any set.
     unsafe {
         match bits {
-            Bits::Eight => code8(isa, dim, x, bits_of, codes),
-            Bits::Four => code4(isa, dim, x, bits_of, codes),
+            Bits::Eight => code8(isa, dim, x, bits_of, codes, out),
+            Bits::Four => code4(isa, dim, x, bits_of, codes, out),
         }
     }
 }
 
 multiversion! {
-    unsafe fn code8(dim: usize, x: &mut [f32], bits_of: &mut [f32], codes: &mut [u8]) -> Summary = code_body {
+    unsafe fn code8(dim: usize, x: &mut [f32], bits_of: &mut [f32], codes: &mut [u8], out: &mut [Summary]) = code_body {
         v4: [avx512::F32x16, true], v3: [avx2::F32x8, true], portable: [portable::F32x4, true],
     }
 }
 
 multiversion! {
-    unsafe fn code4(dim: usize, x: &mut [f32], bits_of: &mut [f32], codes: &mut [u8]) -> Summary = code_body {
+    unsafe fn code4(dim: usize, x: &mut [f32], bits_of: &mut [f32], codes: &mut [u8], out: &mut [Summary]) = code_body {
         v4: [avx512::F32x16, false], v3: [avx2::F32x8, false], portable: [portable::F32x4, false],
     }
 }
 
+/// One step for all keys, then the next.
+///
 /// # Safety
 ///
-/// The lengths of `x`, `bits_of` and `codes` must be the same multiple of 16; the instruction set must be enabled.
+/// The lengths of `x`, `bits_of` and `codes` must be the same multiple of 16 for every key, of which there are
+/// `out` and at most [`TOGETHER`]; the instruction set must be enabled.
 #[inline(always)]
 unsafe fn code_body<V: Lanes<T = f32>, const EIGHT: bool>(
     dim: usize,
     x: &mut [f32],
     bits_of: &mut [f32],
     codes: &mut [u8],
-) -> Summary {
+    out: &mut [Summary],
+) {
+    let row = x.len() / out.len();
+    let mut sizes = [0.0_f32; TOGETHER];
+    let mut squares = [[0.0_f32; 2]; TOGETHER];
     // SAFETY: the caller's promises.
     unsafe {
-        let largest = largest::<V>(x);
-        let blank = if EIGHT { 128 } else { 8 };
-        if !(2_f32.powi(-100)..2_f32.powi(100)).contains(&largest) {
-            codes.fill(blank);
-            let rest = up16(squares(x).sqrt() * (1.0 + 1e-11));
-            return Summary { scale: 0, rest, norm: norm::<EIGHT>(codes) };
+        for (x, size) in x.chunks_exact(row).zip(&mut sizes) {
+            *size = largest::<V>(x);
         }
-        let steps = if EIGHT { 127.0 } else { 8.0 };
-        let scale = up16(f64::from(largest) / steps);
-        let (s, per) = (V::splat(wide16(scale)), V::splat(1.0 / wide16(scale)));
+        for (coded, &size) in out.iter_mut().zip(&sizes) {
+            let scaled = (2_f32.powi(-100)..2_f32.powi(100)).contains(&size);
+            let steps = if EIGHT { 127.0 } else { 8.0 };
+            coded.scale = if scaled { up16(f64::from(size) / steps) } else { 0 };
+        }
+        for (i, x) in x.chunks_exact_mut(row).enumerate() {
+            let scale = wide16(out[i].scale);
+            squares[i] = code_row::<V, EIGHT>(dim, scale, x, &mut bits_of[i * row..(i + 1) * row]);
+        }
+        let flip = if EIGHT { 128 } else { 0 };
+        for (code, bits) in codes.iter_mut().zip(bits_of) {
+            *code = bits.to_bits() as u8 ^ flip;
+        }
+        for (coded, [lost, size]) in out.iter_mut().zip(squares) {
+            let norm = |sum: f32| (f64::from(sum) + 2_f64.powi(-100)).sqrt() * (1.0 + ROUNDING);
+            (coded.rest, coded.norm) =
+                (up16(f64::from(wide16(coded.scale)) * norm(lost)), norm(size));
+        }
+    }
+    for (x, coded) in x.chunks_exact(row).zip(out).filter(|(_, coded)| coded.scale == 0) {
+        let sum: f64 = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        coded.rest = up16(sum.sqrt() * (1.0 + 1e-11));
+    }
+}
+
+/// Codes one key, as floats whose lowest byte is a code, and leaves in `x` what they leave out. Gives the sums
+/// of squares of that, in units of the scale, and of the centred codes.
+///
+/// # Safety
+///
+/// As [`code_body`].
+#[inline(always)]
+unsafe fn code_row<V: Lanes<T = f32>, const EIGHT: bool>(
+    dim: usize,
+    scale: f32,
+    x: &mut [f32],
+    bits_of: &mut [f32],
+) -> [f32; 2] {
+    // What a code of the padding stands for, so that nothing is left of it.
+    x[dim..].fill(if EIGHT { 0.0 } else { scale / 2.0 });
+    // SAFETY: the caller's promises.
+    unsafe {
+        let per = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        let (s, per) = (V::splat(scale), V::splat(per));
         let (magic, centre) = (V::splat(MAGIC), V::splat(if EIGHT { 0.0 } else { 7.5 }));
         let (zero, top) = (V::splat(0.0), V::splat(-15.0));
+        let (mut lost, mut size) = (zero, zero);
         for j in (0..x.len()).step_by(V::N) {
             let at = x.as_mut_ptr().add(j);
             let y = V::load(at);
@@ -119,55 +173,40 @@ unsafe fn code_body<V: Lanes<T = f32>, const EIGHT: bool>(
             rounded.store(bits_of.as_mut_ptr().add(j));
             // y - s c, in one step with a rounding or in two of which the first has none.
             let minus = centre.sub(rounded.sub(magic));
-            minus.fma(s, y).store(at);
+            let left = minus.fma(s, y);
+            left.store(at);
+            let part = left.mul(per);
+            (lost, size) = (part.fma(part, lost), minus.fma(minus, size));
         }
-        let flip = if EIGHT { 128 } else { 0 };
-        for (code, bits) in codes.iter_mut().zip(bits_of) {
-            *code = bits.to_bits() as u8 ^ flip;
-        }
-        x[dim..].fill(0.0);
-        let rest = up16(squares(x).sqrt() * (1.0 + 2_f64.powi(-22)));
-        Summary { scale, rest, norm: norm::<EIGHT>(codes) }
+        [lost.sum(), size.sum()]
     }
 }
 
+/// Of a norm, see the top of this file.
+const ROUNDING: f64 = 1.0 / 4096.0;
+
+/// The largest size.
+///
 /// # Safety
 ///
 /// As [`code_body`].
 #[inline(always)]
 unsafe fn largest<V: Lanes<T = f32>>(x: &[f32]) -> f32 {
-    // SAFETY: the caller's promises.
+    // SAFETY: the caller's promises; no vector has more than 16 lanes.
     unsafe {
         let mut most = V::splat(0.0);
         for j in (0..x.len()).step_by(V::N) {
             most = V::load(x.as_ptr().add(j)).abs().max(most);
         }
+        // Halves against each other, until all lanes are the same.
+        for _ in 0..V::N.ilog2() {
+            let (low, high) = most.zip(most);
+            most = low.max(high);
+        }
         let mut lanes = [0.0_f32; 16];
         most.store(lanes.as_mut_ptr());
-        lanes.iter().fold(0.0, |a, &b| if b > a { b } else { a })
+        lanes[0]
     }
-}
-
-/// Sum of squares. Sixteen sums side by side, for the compiler may not reorder one.
-#[inline(always)]
-pub(super) fn squares(x: &[f32]) -> f64 {
-    let mut sums = [0.0_f64; 16];
-    for chunk in x.chunks_exact(16) {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(x) * f64::from(x);
-        }
-    }
-    sums.iter().sum()
-}
-
-/// Norm of the centred codes.
-#[inline(always)]
-fn norm<const EIGHT: bool>(codes: &[u8]) -> f64 {
-    let centred = |code: u8| {
-        if EIGHT { i32::from(code) - 128 } else { 2 * i32::from(code) - 15 }
-    };
-    let sum: i32 = codes.iter().map(|&code| centred(code) * centred(code)).sum();
-    f64::from(sum).sqrt() * if EIGHT { 1.0 } else { 0.5 } * (1.0 + 1e-12)
 }
 
 /// Four codes of 8 bits to a word.
@@ -197,8 +236,8 @@ pub(super) fn rest_of_rounded(rest: u16, size: u16) -> u16 {
     up16(f64::from(wide16(rest)) + 2_f64.powi(-23) * f64::from(wide16(size)))
 }
 
-/// Largest norm of centred codes of 8 bits over the coordinates that share a sum in 16 bits.
-pub(super) fn pair_norm(codes: &[u8]) -> f64 {
+/// Largest sum of squares of centred codes of 8 bits over the coordinates that share a sum in 16 bits.
+pub(super) fn pair_square(codes: &[u8]) -> f64 {
     let square = |code: u8| (i32::from(code) - 128) * (i32::from(code) - 128);
     let mut most = 0;
     for chunk in codes.chunks(4 * FLUSH) {
@@ -210,5 +249,5 @@ pub(super) fn pair_norm(codes: &[u8]) -> f64 {
         }
         most = most.max(sums[0] + sums[1]).max(sums[2] + sums[3]);
     }
-    f64::from(most).sqrt() * (1.0 + 1e-12)
+    f64::from(most)
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::coder::{self, Bits, pack4, pack8, wide16};
+use super::coder::{self, Bits, Summary, TOGETHER, pack4, pack8, wide16};
 use super::keys::Keys;
 use super::planes::{BLOCK, Coded, Open, Planes, Shape};
 use super::residual::{self, Residuals};
@@ -44,28 +44,64 @@ struct Target<'a> {
 }
 
 /// The largest norms that a task has met: of centred codes of 8 bits, of 4 bits, of 4 bits of the rest,
-/// of keys, and of codes of 8 bits over the coordinates that share a sum in 16 bits.
+/// of keys, and squared, of codes of 8 bits over the coordinates that share a sum in 16 bits.
 type Norms = [f64; 5];
 
-/// Workspace for one key.
+/// Workspace for [`TOGETHER`] keys, row after row.
 struct Scratch {
-    key: Vec<f32>,
+    dim: usize,
+    padded: usize,
+    keys: Vec<f32>,
     left: Vec<f32>,
     bits: Vec<f32>,
     codes: Vec<u8>,
     words: Vec<u32>,
+    coded: [Summary; TOGETHER],
 }
 
 impl Scratch {
     fn new(dim: usize) -> Self {
         let padded = Residuals::padded(dim);
         Self {
-            key: vec![0.0; padded],
-            left: vec![0.0; padded],
-            bits: vec![0.0; padded],
-            codes: vec![0; padded],
+            dim,
+            padded,
+            keys: vec![0.0; TOGETHER * padded],
+            left: vec![0.0; TOGETHER * padded],
+            bits: vec![0.0; TOGETHER * padded],
+            codes: vec![0; TOGETHER * padded],
             words: vec![0; padded / 4],
+            coded: [Summary::default(); TOGETHER],
         }
+    }
+
+    /// Takes these keys.
+    fn load(&mut self, keys: &Keys, slots: Range<usize>) {
+        for (row, slot) in self.keys.chunks_exact_mut(self.padded).zip(slots) {
+            keys.widen(slot, &mut row[..self.dim]);
+        }
+    }
+
+    /// Codes so many keys anew, or what is left of them.
+    fn code(&mut self, isa: Isa, bits: Bits, count: usize, anew: bool) {
+        let all = ..count * self.padded;
+        if anew {
+            self.left[all].copy_from_slice(&self.keys[all]);
+        }
+        let (left, bits_of) = (&mut self.left[all], &mut self.bits[all]);
+        let (codes, coded) = (&mut self.codes[all], &mut self.coded[..count]);
+        coder::code(isa, bits, self.dim, left, bits_of, codes, coded);
+    }
+
+    fn codes(&self, key: usize) -> &[u8] {
+        &self.codes[key * self.padded..(key + 1) * self.padded]
+    }
+
+    /// The words of a key that was coded, by `pack`.
+    fn packed(&mut self, key: usize, lines: usize, pack: fn(&[u8], &mut [u32])) -> Coded<'_> {
+        let codes = &self.codes[key * self.padded..(key + 1) * self.padded];
+        let words = &mut self.words[..lines];
+        pack(codes, words);
+        Coded { words, scale: self.coded[key].scale, rest: self.coded[key].rest }
     }
 }
 
@@ -97,7 +133,7 @@ impl Quantized {
         })?;
         for [eight, four, rest, key, pair] in norms {
             self.longest = self.longest.max(key);
-            self.pair = self.pair.max(pair);
+            self.pair = self.pair.max(pair.sqrt() * (1.0 + 1e-12));
             self.int8.note([eight, 0.0, 0.0]);
             if let Some((planes, residuals)) = &mut self.int4 {
                 planes.note([0.0, four, 0.0]);
@@ -148,44 +184,61 @@ impl Quantized {
 ///
 /// Nobody else may have a block or a row of these slots.
 unsafe fn fill(isa: Isa, keys: &Keys, target: &Target<'_>, slots: Range<usize>) -> Norms {
-    let dim = keys.dim();
-    let mut scratch = Scratch::new(dim);
-    let Scratch { key, left, bits, codes, words } = &mut scratch;
+    let mut scratch = Scratch::new(keys.dim());
     let mut norms = [0.0_f64; 5];
-    let mut note = |which: usize, norm: f64| norms[which] = norms[which].max(norm);
-    for slot in slots {
-        let (block, lane) = (slot / BLOCK, slot % BLOCK);
-        keys.widen(slot, &mut key[..dim]);
-
-        left.copy_from_slice(key);
-        let coded = coder::code(isa, Bits::Eight, dim, left, bits, codes);
-        note(0, coded.norm);
-        let [scale, rest] = [coded.scale, coded.rest].map(|x| f64::from(wide16(x)));
-        note(4, coder::pair_norm(codes));
-        note(3, (scale * coded.norm + rest) * (1.0 + 1e-9));
-        let words8 = &mut words[..dim.div_ceil(4)];
-        pack8(codes, words8);
+    for first in slots.clone().step_by(TOGETHER) {
+        let some = first..slots.end.min(first + TOGETHER);
         // SAFETY: the caller's promise.
-        let mut to = unsafe { target.int8.block(block) };
-        to.put(lane, &Coded { words: words8, scale: coded.scale, rest: coded.rest });
-
-        let Some((planes, rows)) = &target.int4 else { continue };
-        left.copy_from_slice(key);
-        let coded = coder::code(isa, Bits::Four, dim, left, bits, codes);
-        note(1, coded.norm);
-        let words4 = &mut words[..dim.div_ceil(8)];
-        pack4(codes, words4);
-        // SAFETY: the caller's promise.
-        let mut to = unsafe { planes.block(block) };
-        to.put(lane, &Coded { words: words4, scale: coded.scale, rest: coded.rest });
-
-        let mut rest = coder::code(isa, Bits::Four, dim, left, bits, codes);
-        note(2, rest.norm);
-        rest.rest = coder::rest_of_rounded(rest.rest, coded.rest);
-        // SAFETY: the caller's promise.
-        residual::put(unsafe { rows.row_mut(slot) }, codes, rest);
+        unsafe { fill_some(isa, keys, target, some, &mut scratch, &mut norms) };
     }
     norms
+}
+
+/// As [`fill`], for at most [`TOGETHER`] keys.
+///
+/// # Safety
+///
+/// As [`fill`].
+unsafe fn fill_some(
+    isa: Isa,
+    keys: &Keys,
+    target: &Target<'_>,
+    slots: Range<usize>,
+    scratch: &mut Scratch,
+    norms: &mut Norms,
+) {
+    let (dim, count) = (keys.dim(), slots.len());
+    let mut note = |which: usize, norm: f64| norms[which] = norms[which].max(norm);
+    scratch.load(keys, slots.clone());
+    scratch.code(isa, Bits::Eight, count, true);
+    for (key, slot) in slots.clone().enumerate() {
+        let coded = scratch.coded[key];
+        let [scale, rest] = [coded.scale, coded.rest].map(|x| f64::from(wide16(x)));
+        note(0, coded.norm);
+        note(3, (scale * coded.norm + rest) * (1.0 + 1e-9));
+        note(4, coder::pair_square(scratch.codes(key)));
+        let packed = scratch.packed(key, dim.div_ceil(4), pack8);
+        // SAFETY: the caller's promise.
+        unsafe { target.int8.block(slot / BLOCK) }.put(slot % BLOCK, &packed);
+    }
+
+    let Some((planes, rows)) = &target.int4 else { return };
+    scratch.code(isa, Bits::Four, count, true);
+    let first = scratch.coded;
+    for (key, slot) in slots.clone().enumerate() {
+        note(1, first[key].norm);
+        let packed = scratch.packed(key, dim.div_ceil(8), pack4);
+        // SAFETY: the caller's promise.
+        unsafe { planes.block(slot / BLOCK) }.put(slot % BLOCK, &packed);
+    }
+    scratch.code(isa, Bits::Four, count, false);
+    for (key, slot) in slots.enumerate() {
+        let mut rest = scratch.coded[key];
+        note(2, rest.norm);
+        rest.rest = coder::rest_of_rounded(rest.rest, first[key].rest);
+        // SAFETY: the caller's promise.
+        residual::put(unsafe { rows.row_mut(slot) }, scratch.codes(key), rest);
+    }
 }
 
 impl Quantized {

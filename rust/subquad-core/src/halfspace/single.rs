@@ -62,7 +62,7 @@ fn through_tree(parts: &Parts, plane: &Plane, info: &mut Info) -> Option<Vec<u32
     const SHARE: usize = 8;
     let most = if parts.coded(plane).is_some() { parts.keys.len() / SHARE } else { usize::MAX };
     let (forest, mut found) = (parts.forest.as_ref()?, Vec::new());
-    if !forest.report_within(most, plane, &parts.keys, &parts.dead, &mut found, info) {
+    if !forest.report(most, plane, &parts.keys, &parts.dead, &mut found, info) {
         return None;
     }
     info.engine = "tree";
@@ -80,7 +80,14 @@ pub(super) fn every_way(parts: &Parts, plane: &Plane) -> Vec<(&'static str, Vec<
     let mut found: Vec<_> = engines.iter().map(|engine| (engine.name(), run(engine))).collect();
     if let Some(forest) = &parts.forest {
         let mut slots = Vec::new();
-        forest.report(plane, &parts.keys, &parts.dead, &mut slots, &mut Info::default());
+        forest.report(
+            usize::MAX,
+            plane,
+            &parts.keys,
+            &parts.dead,
+            &mut slots,
+            &mut Info::default(),
+        );
         found.push(("tree", slots));
     }
     found

@@ -147,22 +147,10 @@ impl Forest {
         Ok(())
     }
 
-    /// Adds the slots whose keys are inside and not dead to `out`, ascending. To be called in the default
-    /// floating-point mode.
+    /// Adds the slots whose keys are inside and not dead to `out`, ascending; but gives up where more than
+    /// about `most` keys would have to be looked at one by one, and adds nothing then, but to `info`. Did it
+    /// finish? To be called in the default floating-point mode.
     pub fn report(
-        &self,
-        plane: &Plane,
-        keys: &Keys,
-        dead: &Dead,
-        out: &mut Vec<u32>,
-        info: &mut Info,
-    ) {
-        self.report_within(usize::MAX, plane, keys, dead, out, info);
-    }
-
-    /// As [`report`](Self::report), but gives up where more than about `most` keys would have to be
-    /// looked at one by one. Adds nothing then, but to `info`. Did it finish?
-    pub fn report_within(
         &self,
         most: usize,
         plane: &Plane,

@@ -2,7 +2,7 @@
 
 use super::Norms;
 use crate::halfspace::basis::Basis;
-use crate::halfspace::coder::{self, Bits, pack2, pack4, up16};
+use crate::halfspace::coder::{self, Bits, Summary, pack2, pack4, up16};
 use crate::halfspace::planes::Shape;
 use crate::halfspace::residual::{self, Residuals};
 use crate::simd::Isa;
@@ -69,7 +69,9 @@ impl<'a> Coder<'a> {
         pack4(four, &mut self.words[..nibbles]);
         pack2(two, &mut self.words[nibbles..]);
         let Self { left, bits, rest_codes, .. } = self;
-        let mut rest = coder::code(self.isa, Bits::Four, y.len(), left, bits, rest_codes);
+        let mut rest = [Summary::default()];
+        coder::code(self.isa, Bits::Four, y.len(), left, bits, rest_codes, &mut rest);
+        let [mut rest] = rest;
         rest.rest = coder::rest_of_rounded(rest.rest, first);
         residual::put(row, &self.rest_codes, rest);
         self.norms = self.norms.max(Norms {

@@ -69,7 +69,7 @@ fn some_trees(keys: &Keys) -> Forest {
 /// What a forest reports.
 fn report(forest: &Forest, plane: &Plane, keys: &Keys, dead: &Dead) -> (Vec<u32>, Info) {
     let (mut out, mut info) = (vec![u32::MAX], Info::default());
-    forest.report(plane, keys, dead, &mut out, &mut info);
+    forest.report(usize::MAX, plane, keys, dead, &mut out, &mut info);
     assert_eq!(out.remove(0), u32::MAX);
     (out, info)
 }
@@ -264,8 +264,7 @@ fn a_search_gives_up_where_it_is_told() {
     let (all, info) = report(&forest, &plane, &keys, &Dead::none());
     for most in [0, 100, 2000, info.scanned as usize - 1, info.scanned as usize, usize::MAX] {
         let (mut out, mut counts) = (vec![7], Info::default());
-        let finished =
-            forest.report_within(most, &plane, &keys, &Dead::none(), &mut out, &mut counts);
+        let finished = forest.report(most, &plane, &keys, &Dead::none(), &mut out, &mut counts);
         assert_eq!(finished, most >= info.scanned as usize);
         assert_eq!(out[1..], if finished { &all[..] } else { &[] }[..]);
         assert!(counts.scanned <= most.saturating_add(FAN * LEAF) as u64);
