@@ -192,20 +192,13 @@ const ROUNDING: f64 = 1.0 / 4096.0;
 /// As [`code_body`].
 #[inline(always)]
 unsafe fn largest<V: Lanes<T = f32>>(x: &[f32]) -> f32 {
-    // SAFETY: the caller's promises; no vector has more than 16 lanes.
+    // SAFETY: the caller's promises.
     unsafe {
         let mut most = V::splat(0.0);
         for j in (0..x.len()).step_by(V::N) {
             most = V::load(x.as_ptr().add(j)).abs().max(most);
         }
-        // Halves against each other, until all lanes are the same.
-        for _ in 0..V::N.ilog2() {
-            let (low, high) = most.zip(most);
-            most = low.max(high);
-        }
-        let mut lanes = [0.0_f32; 16];
-        most.store(lanes.as_mut_ptr());
-        lanes[0]
+        most.largest()
     }
 }
 

@@ -197,6 +197,20 @@ pub(crate) trait Lanes: Copy {
     fn zip(self, b: Self) -> (Self, Self);
     /// Sum of the lanes in a fixed order.
     fn sum(self) -> Self::T;
+    /// The largest lane, if none is NaN.
+    #[inline(always)]
+    fn largest(self) -> Self::T {
+        // Halves against each other, until all lanes are the same.
+        let mut most = self;
+        for _ in 0..Self::N.ilog2() {
+            let (low, high) = most.zip(most);
+            most = low.max(high);
+        }
+        let mut lanes = [Self::T::ZERO; 16];
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe { most.store(lanes.as_mut_ptr()) };
+        lanes[0]
+    }
     /// Nearest integer `n`, in whatever form [`ldexp`](Self::ldexp) takes, and `x - n`.
     fn split_exponent(self) -> (Self, Self);
     /// `self * 2^n`, exactly 0 where `n` is below the range of exponents.
