@@ -128,8 +128,9 @@ impl Basis {
         let trial = Trial::new(&coordinates, &variances, n, |tried| {
             let own = || sample.centred.chunks_exact(n).step_by((sample.count / TRIED).max(1));
             let of_queries = |q: &[f64]| {
-                let step = (q.len() / n / TRIED).max(1);
-                q.chunks_exact(n).step_by(step).take(tried).flatten().copied().collect()
+                let (count, tried) = (q.len() / n, tried.min(q.len() / n));
+                let row = |i: usize| &q[spread(i, tried, count) * n..][..n];
+                (0..tried).flat_map(row).copied().collect()
             };
             let chosen: Vec<f64> = match &queries {
                 Some(queries) => of_queries(queries),
@@ -152,6 +153,15 @@ fn identity(n: usize) -> Vec<f64> {
     (0..n * n).map(|x| f64::from(u8::from(x / n == x % n))).collect()
 }
 
+/// The i-th of `count` places spread over `len` evenly, but out of step with any period. Real keys often have
+/// one, the length of their sequences.
+pub(super) fn spread(i: usize, count: usize, len: usize) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let jitter = (i as u64).wrapping_mul(GOLDEN) >> 32;
+    let jitter = if count < len { jitter * len as u64 >> 32 } else { 0 };
+    ((i as u64 * len as u64 + jitter) / count as u64) as usize
+}
+
 /// Keys spread evenly, without their mean.
 struct Sample {
     count: usize,
@@ -161,8 +171,8 @@ struct Sample {
 
 impl Sample {
     fn of(keys: &Keys) -> Self {
-        let (n, step) = (keys.dim(), keys.len().div_ceil(SAMPLE));
-        let slots: Vec<usize> = (0..keys.len()).step_by(step).collect();
+        let (n, count) = (keys.dim(), keys.len().min(SAMPLE));
+        let slots: Vec<usize> = (0..count).map(|i| spread(i, count, keys.len())).collect();
         let mut rows = vec![0.0_f32; slots.len() * n];
         slots.iter().zip(rows.chunks_exact_mut(n)).for_each(|(&slot, row)| keys.widen(slot, row));
         let mut mean = vec![0.0_f64; n];

@@ -40,15 +40,16 @@ fn row<'a>(queries: &MatRef<'a, f32>, i: usize) -> Cow<'a, [f32]> {
 /// Rows of typical queries in float32, a sample if there are many.
 fn typical_queries(rows: &Rows<'_>, dim: usize) -> Result<Arc<[f32]>> {
     Error::unless_equal("queries", "d", dim, rows.cols())?;
-    let step = rows.rows().div_ceil(basis::QUERIES).max(1);
-    let mut out = Vec::with_capacity(rows.rows().min(basis::QUERIES) * dim);
+    let count = rows.rows().min(basis::QUERIES);
+    let mut out = Vec::with_capacity(count * dim);
     for row in 0..rows.rows() {
+        let chosen = row == basis::spread(out.len() / dim, count, rows.rows());
         for column in 0..dim {
             let x = rows.get(row, column);
             if !x.is_finite() {
                 return Err(Error::NonFinite { name: "queries", row, column });
             }
-            if row % step == 0 {
+            if chosen {
                 out.push(x as f32);
             }
         }

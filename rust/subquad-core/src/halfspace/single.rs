@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Info;
-use super::basis::{self, cost};
+use super::basis::{self, cost, spread};
 use super::coarse::Coarse;
 use super::index::Parts;
 use super::planes::{BLOCK, Planes};
@@ -197,7 +197,7 @@ fn probe(unit: Unit, planes: &Planes, coarse: &Coarse, info: &mut Info) -> f64 {
     let mut found = Found::default();
     let probes = (blocks / EVERY).clamp(16, PROBES).min(blocks);
     for i in 0..probes {
-        let block = (2 * i + 1) * blocks / (2 * probes);
+        let block = spread(i, probes, blocks);
         scan(unit, coarse, planes, block..block + 1, &mut found);
     }
     info.bytes_read += (probes * planes.shape().block()) as u64;
