@@ -4,7 +4,7 @@
     python halfspace_report.py --pairs 5 H2    so many alternated pairs instead of each class's own
 
 Ratios are turned round, so that larger is better: times the peer, share of the limit and the rate that
-it stands for. Counts are means per query. H7 ends with the average head.
+it stands for. Counts are means per query. The heads of H7 are followed by their average.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TARGETS: dict[str, list[Any]] = {
     "H4": [bench.OneHead],
     "H5": [bench.Tree, bench.TreeGrowth],
     "H6": [bench.Build],
-    "H7": [bench.RotatedPlanes],
+    "H7": [bench.RotatedPlanes, bench.RotatedFromMemory],
     "workers": [bench.BatchWorkers],
 }
 
@@ -98,14 +98,14 @@ def main() -> None:
     kind = subquad._config.machine_class()
     print(f"class {kind}, {subquad._subquad.isa}, {limits()}", flush=True)
     for target in arguments.targets or TARGETS:
-        seen = []
         for benchmark in TARGETS[target]:
+            seen = []
             for line, values in rows(benchmark, arguments.pairs):
                 print(f"{kind} {target} {line}", flush=True)
                 seen.append(values)
-        average = summary(seen)
-        if average is not None:
-            print(f"{kind} {target} {average}", flush=True)
+            average = summary(seen)
+            if average is not None and len(seen) > 1:
+                print(f"{kind} {target} {average}", flush=True)
 
 
 if __name__ == "__main__":

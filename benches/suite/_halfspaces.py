@@ -102,6 +102,10 @@ def first_stage_bytes(info: subquad.halfspace.Info, dim: int) -> int:
     return info.bytes_read - rest - rows
 
 
+# Many copies of a head, each with noise of a thousandth of its own: codes that no cache holds.
+COPIES = 32
+COPIED = "MiniLM L0H2, copies"
+
 # Real keys: file, and which of its heads.
 HEADS = {
     "MiniLM L0H2": ("minilm_cache_n65536_L0H2", None),
@@ -116,7 +120,7 @@ HEADS = {
 
 def captured(name: str) -> tuple[Floats, Floats, Floats]:
     """Keys of a head, queries to ask, and others to learn from."""
-    file, which = HEADS[name]
+    file, which = HEADS[name.removesuffix(", copies")]
     path = Path(os.environ.get("SUBQUAD_DATA", "")) / "captures" / f"{file}.npz"
     if not path.is_file():
         raise NotImplementedError(f"no {path}: SUBQUAD_DATA names the folder of the captures")
@@ -132,7 +136,11 @@ def captured(name: str) -> tuple[Floats, Floats, Floats]:
         queries = turned(arrays["q"][head], theta)
         # Early queries see few keys; these are asked about all of them.
         first = len(queries) // 4
-    order = first + np.random.default_rng(0).permutation(len(queries) - first)
+    rng = np.random.default_rng(0)
+    if name == COPIED:
+        keys = np.tile(keys, (COPIES, 1))
+        keys = keys * (1 + 1e-3 * rng.standard_normal(keys.shape, dtype=np.float32))
+    order = first + rng.permutation(len(queries) - first)
     asked, learnt = order[:QUERIES], order[QUERIES:]
     single = (x.astype(np.float32) for x in (keys, queries[asked], queries[learnt]))
     return tuple(single)  # type: ignore[return-value]

@@ -21,6 +21,7 @@ from subquad.halfspace import Index, Info
 
 from ._alternate import Call, best, over_limit, ratio, seconds
 from ._halfspaces import (
+    COPIED,
     HEADS,
     QUERIES,
     captured,
@@ -392,6 +393,13 @@ class RotatedPlanes(_Counted):
     def about(self) -> str:
         """Show the shape, and name the engines that answered."""
         return f"n={self.n}, d={self.d}, {super().about()}"
+
+
+class RotatedFromMemory(RotatedPlanes):
+    """Two million keys, 32 copies of a real head with noise, whose codes no cache holds."""
+
+    params = ([COPIED], [1e-3])
+    pairs = 5
 
 
 class BatchWorkers:

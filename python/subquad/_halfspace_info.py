@@ -19,7 +19,7 @@ class Info:
         What answered: "scan", "int8", "int4", "rotated", "tree", or "none" where the
         thresholds alone decide.
     bytes_read : int
-        Bytes of the index that were read.
+        Bytes of the index that were read, also by a search in boxes that gave up.
     scanned : int
         Pairs of query and key that the first stage looked at.
     candidates : int

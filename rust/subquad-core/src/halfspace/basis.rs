@@ -40,7 +40,8 @@ pub(super) fn cost(shape: Shape, candidates: f64, each: f64) -> f64 {
     shape.block() as f64 / BLOCK as f64 + each * candidates
 }
 
-/// What a candidate costs, where bytes weigh more than time. For codes in a basis.
+/// What a candidate costs where a basis is learnt. From a cache it takes 8 ns, in which a scan reads 400
+/// bytes; from memory more, but there few bytes matter most.
 pub(super) const CANDIDATE: f64 = 400.0;
 
 /// A change of coordinates, and how many bits each gets.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::index::Parts;
 use super::planes::BLOCK;
-use super::predicate::{Plane, SURE};
+use super::predicate::{Plane, SURE, sure_if};
 use super::quantized::Quantized;
 use super::tile::{LISTED, Masks, Narrow, Tiles};
 use super::{Info, single};
@@ -186,7 +186,7 @@ fn list(first: usize, masks: impl Iterator<Item = (u64, u64)>, out: &mut Vec<u32
             let bit = left.trailing_zeros();
             left &= left - 1;
             let slot = (first + i * 64) as u32 + bit;
-            out.push(slot | u32::from(sure >> bit & 1 == 1) << SURE.trailing_zeros());
+            out.push(slot | sure_if(sure >> bit & 1 == 1));
         }
     }
 }

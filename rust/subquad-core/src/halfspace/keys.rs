@@ -2,11 +2,12 @@
 
 use half::{bf16, f16};
 
+use super::KeyType;
 use super::buffer::Buf;
+use super::predicate::SURE;
 use super::store::{Reader, Writer, damaged};
-use super::{KeyType, scan};
-use crate::mat::{MatRef, Rows};
-use crate::simd::Element;
+use crate::mat::{self, MatRef};
+use crate::simd::{Element, touch};
 use crate::{Error, Result};
 
 /// Rows of `dim` numbers. Slots count rows from 0; kernels may read 64 bytes beyond the last.
@@ -16,6 +17,43 @@ pub(super) struct Keys {
     dim: usize,
     len: usize,
     bytes: Buf<u8>,
+}
+
+/// Rows that a stage reads here and there.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub first: *const u8,
+    pub stride: usize,
+}
+
+impl Rows {
+    /// Candidates whose rows are on their way at a time.
+    const AHEAD: usize = 16;
+
+    /// Asks for the rows of the first candidates.
+    #[inline(always)]
+    pub fn touch_first(self, slots: &[u32]) {
+        slots.iter().take(Self::AHEAD).for_each(|&slot| self.touch(slot));
+    }
+
+    /// Asks for the row of the candidate that is looked at so much later than the i-th.
+    #[inline(always)]
+    pub fn touch_later(self, slots: &[u32], i: usize) {
+        if let Some(&later) = slots.get(i + Self::AHEAD)
+            // A stream needs no asking.
+            && later != slots[i].wrapping_add(Self::AHEAD as u32)
+        {
+            self.touch(later);
+        }
+    }
+
+    /// What is sure is not looked at.
+    #[inline(always)]
+    fn touch(self, slot: u32) {
+        if slot & SURE == 0 {
+            touch(self.first.wrapping_add(slot as usize * self.stride), self.stride);
+        }
+    }
 }
 
 /// Evaluates `$call` with `$t` standing for the element type of keys.
@@ -118,8 +156,8 @@ impl Keys {
     }
 
     /// Where the rows are.
-    pub fn rows(&self) -> scan::Rows {
-        scan::Rows { first: self.bytes.ptr(), stride: self.stride() }
+    pub fn rows(&self) -> Rows {
+        Rows { first: self.bytes.ptr(), stride: self.stride() }
     }
 
     /// Are two rows the same, bit by bit?
@@ -145,12 +183,12 @@ impl Keys {
     /// # Errors
     ///
     /// [`Error::NonFinite`], [`Error::Shape`], [`Error::Type`]; nothing is appended then.
-    pub fn extend(&mut self, name: &'static str, rows: &Rows<'_>) -> Result<()> {
+    pub fn extend(&mut self, name: &'static str, rows: &mat::Rows<'_>) -> Result<()> {
         Error::unless_equal(name, "d", self.dim, rows.cols())?;
         match (self.kind, rows) {
-            (KeyType::F32, Rows::F32(view)) => self.append(name, view, f32::is_finite),
-            (KeyType::F16, Rows::F16(view)) => self.append(name, view, f16::is_finite),
-            (KeyType::Bf16, Rows::Bf16(view)) => self.append(name, view, bf16::is_finite),
+            (KeyType::F32, mat::Rows::F32(view)) => self.append(name, view, f32::is_finite),
+            (KeyType::F16, mat::Rows::F16(view)) => self.append(name, view, f16::is_finite),
+            (KeyType::Bf16, mat::Rows::Bf16(view)) => self.append(name, view, bf16::is_finite),
             _ => {
                 let found = KeyType::of(rows).map_or("float64", KeyType::name);
                 Err(Error::Type { name, requires: self.kind.name(), found })

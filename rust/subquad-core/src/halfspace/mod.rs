@@ -11,6 +11,9 @@
 //! | rotated | about a quarter byte per coordinate in a basis learnt from the keys | the same, on real keys |
 //! | tree | boxes around clusters of keys | up to 12 dimensions |
 
+#[cfg(target_endian = "big")]
+compile_error!("codes are laid out for little-endian processors");
+
 use crate::mat::Rows;
 
 mod basis;
@@ -143,7 +146,7 @@ pub struct Batch {
 pub struct Info {
     /// Which engine answered.
     pub engine: &'static str,
-    /// Bytes of the index that were read.
+    /// Bytes of the index that were read, also by a search that gave up.
     pub bytes_read: u64,
     /// Pairs of query and key that the first stage looked at.
     pub scanned: u64,

@@ -32,6 +32,12 @@ use crate::simd::{Isa, Lanes, multiversion};
 /// Set in a candidate that an interval has settled as in.
 pub(super) const SURE: u32 = 1 << 31;
 
+/// [`SURE`] or nothing, without a branch.
+#[inline(always)]
+pub(super) fn sure_if(settled: bool) -> u32 {
+    u32::from(settled) << SURE.trailing_zeros()
+}
+
 /// A closed or open half-space, `q . k >= b` or `q . k > b`.
 pub(super) struct Plane {
     /// The query, followed by zeros up to a multiple of 16.
@@ -117,9 +123,6 @@ impl Plane {
     }
 }
 
-/// Candidates whose rows are on their way at a time.
-pub(super) const AHEAD: usize = 16;
-
 /// The kernel for one type of keys.
 macro_rules! keep {
     ($name:ident, $key:ty) => {
@@ -150,12 +153,11 @@ unsafe fn keep_body<V: Lanes<T = f32>, E: Key>(
 ) -> usize {
     let (bound, underflow) = margin::<V>(test.dim);
     let plainly = bound * test.reach + underflow;
-    let mut kept = 0;
+    let (rows, mut kept) = (keys.rows(), 0);
+    rows.touch_first(slots);
     for i in 0..slots.len() {
         let slot = slots[i];
-        if let Some(&later) = slots.get(i + AHEAD) {
-            keys.rows().touch(later);
-        }
+        rows.touch_later(slots, i);
         let inside = slot & SURE != 0 || {
             let row = keys.row::<E>(slot as usize);
             // SAFETY: the caller's promises.

@@ -10,8 +10,9 @@
 use super::buffer::Buf;
 use super::coarse::Integers;
 use super::coder::{Summary, wide16};
-use super::predicate::{AHEAD, SURE};
-use super::scan::{Found, Rows};
+use super::keys::Rows;
+use super::predicate::{SURE, sure_if};
+use super::scan::Found;
 use super::store::{Reader, Writer, damaged};
 use crate::Result;
 use crate::mat::MatCell;
@@ -117,6 +118,9 @@ impl Residuals {
         // beyond its end.
         let kept = unsafe { narrow(unit, self.rows(), fine, slots, [least, most]) };
         slots.truncate(kept);
+        // The ends have served.
+        least.clear();
+        most.clear();
     }
 
     /// Under names that begin with `name`.
@@ -175,11 +179,10 @@ unsafe fn narrow_body<V: Ints>(
     [least, most]: [&[f32]; 2],
 ) -> usize {
     let mut kept = 0;
+    rows.touch_first(slots);
     for i in 0..slots.len() {
         let slot = slots[i];
-        if let Some(&later) = slots.get(i + AHEAD) {
-            rows.touch(later);
-        }
+        rows.touch_later(slots, i);
         let (mut stays, mut mark) = (true, 0);
         if slot & SURE == 0 {
             // SAFETY: the caller's promises.
@@ -190,7 +193,7 @@ unsafe fn narrow_body<V: Ints>(
             };
             // Not a number keeps it.
             stays = !(most < fine.threshold);
-            mark = u32::from(least > fine.threshold) << SURE.trailing_zeros();
+            mark = sure_if(least > fine.threshold);
         }
         slots[kept] = slot | mark;
         kept += usize::from(stays);

@@ -5,27 +5,28 @@ use std::ops::Range;
 use super::coarse::Coarse;
 use super::planes::{BLOCK, Planes, Shape};
 use super::predicate::SURE;
+use crate::simd::Lanes;
 use crate::simd::ints::{Ints, Unit, multiversion_ints};
-use crate::simd::{Lanes, touch};
 
 /// What a stage leaves.
 #[derive(Default)]
 pub(super) struct Found {
     /// Candidates, ascending; [`SURE`] marks those that are in.
     pub slots: Vec<u32>,
-    /// For codes of 4 bits and less: the lower end of each candidate's score, without what the codes
-    /// leave out. The second stage goes on from there.
+    /// For codes of 4 bits and less, until the second stage goes on from there: the lower end of each
+    /// candidate's score, without what the codes leave out.
     pub least: Vec<f32>,
     /// The upper end.
     pub most: Vec<f32>,
 }
 
 impl Found {
-    /// Room behind the candidates for all keys of some blocks; kernels write whole vectors.
+    /// Room behind the candidates for all keys of some blocks. That suffices for whole vectors: before the
+    /// last is written, no more candidates are listed than there are keys in the vectors before it.
     fn reserve(&mut self, blocks: usize, with_ends: bool) {
         // At first for two groups: most find few, so that no group but the first takes memory.
         let groups = if self.slots.capacity() == 0 { 2 } else { 1 };
-        let room = groups * (blocks + 1) * BLOCK;
+        let room = groups * blocks * BLOCK;
         self.slots.reserve(room);
         if with_ends {
             self.least.reserve(room);
@@ -43,32 +44,15 @@ struct Job<'a> {
     count: usize,
 }
 
-/// Where kernels list candidates: as many as there are, and the vector that begins behind them.
+/// Where kernels list candidates.
 struct Lists {
     slots: *mut u32,
     least: *mut f32,
     most: *mut f32,
 }
 
-/// Rows that a stage reads here and there.
-#[derive(Clone, Copy)]
-pub(super) struct Rows {
-    pub first: *const u8,
-    pub stride: usize,
-}
-
-impl Rows {
-    /// Asks for the row of a candidate that is looked at soon, if it is open.
-    #[inline(always)]
-    pub fn touch(self, slot: u32) {
-        if slot & SURE == 0 {
-            touch(self.first.wrapping_add(slot as usize * self.stride), self.stride);
-        }
-    }
-}
-
 /// Blocks for whose candidates there is room at a time.
-const GROUP: usize = 64;
+const ROOM: usize = 64;
 
 /// Adds the candidates of some blocks.
 pub(super) fn scan(
@@ -81,8 +65,8 @@ pub(super) fn scan(
     let shape = planes.shape();
     assert!(blocks.end <= planes.len().div_ceil(BLOCK));
     assert_eq!(coarse.words.len(), 2 * shape.wide + 2 * shape.nibbles + 4 * shape.crumbs);
-    for first in blocks.clone().step_by(GROUP) {
-        let count = (blocks.end - first).min(GROUP);
+    for first in blocks.clone().step_by(ROOM) {
+        let count = (blocks.end - first).min(ROOM);
         let blocks = planes.ptr().wrapping_add(first * shape.block());
         let job = Job { coarse, shape, blocks, first, count };
         // SAFETY: the blocks exist, and the words are those of their lines.
@@ -97,8 +81,8 @@ unsafe fn scan_group(unit: Unit, job: &Job<'_>, found: &mut Found) {
     let (wide, old) = (job.shape.wide > 0, found.slots.len());
     assert!(wide || found.least.len() == old && found.most.len() == old);
     found.reserve(job.count, !wide);
-    // SAFETY: the caller's promises; there is room for all keys of the blocks and a block more. The
-    // kernels write as many values as they say.
+    // SAFETY: the caller's promises; there is room for all keys of the blocks. The kernels write as
+    // many values as they say.
     unsafe {
         let lists = Lists {
             slots: found.slots.as_mut_ptr().add(old),
@@ -148,7 +132,7 @@ instances!(scan_mixed, MIXED);
 /// # Safety
 ///
 /// `G` vectors must hold a block's 32 lanes; the blocks of the job must be readable and of the kind and
-/// shape that it says, with its words; the lists must have room for all their keys and a block more; the
+/// shape that it says, with its words; the lists must have room for all their keys; the
 /// instruction set must be enabled.
 #[inline(always)]
 unsafe fn scan_body<V: Ints, const G: usize, const KIND: u8>(
@@ -220,11 +204,15 @@ unsafe fn list<V: Ints, const G: usize, const KIND: u8>(
     mut listed: usize,
 ) -> usize {
     static LANES: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
-    // SAFETY: lanes are at most 16; there is room for a vector behind what is listed.
+    // SAFETY: vectors have at most 16 lanes; those before this one have listed at most their keys, so there
+    // is room for it.
     unsafe {
         let lanes = V::load(LANES.as_ptr().cast());
         for g in 0..G {
             let candidates = marks.candidates[g];
+            if candidates == 0 {
+                continue;
+            }
             let slots = lanes.add(V::splat((first + (g * V::N) as u32) as i32));
             slots.pack(candidates, lists.slots.add(listed).cast());
             if KIND != WIDE {
@@ -275,7 +263,7 @@ impl<V: Ints, const G: usize> Sums<V, G> {
             let (block, words) =
                 (block.add(4 * BLOCK * shape.nibbles), words.add(2 * shape.nibbles));
             let sums = parts::<V, G, 4>(block, words, shape.crumbs);
-            let mut crumbs = first;
+            let mut crumbs = [<V::F as Lanes>::splat(0.0); G];
             for g in 0..G {
                 crumbs[g] = sums[g].to_float();
             }

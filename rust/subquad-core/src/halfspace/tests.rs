@@ -144,6 +144,29 @@ fn every_engine_reports_the_exact_set() {
 }
 
 #[test]
+fn boxes_leave_much_to_codes() {
+    let mut random = Random(11);
+    let (n, dim) = (20_000, 6);
+    let keys: Vec<f32> = (0..n * dim).map(|_| random.normal()).collect();
+    let rows = Rows::F32(MatRef::from_slice(&keys, n, dim));
+    let query: Vec<f32> = (0..dim).map(|_| random.normal()).collect();
+    let [auto, scan] =
+        [Method::Auto, Method::Scan].map(|m| Index::new(rows, None, m, Par::seq()).unwrap());
+    let length = query.iter().map(|x| x * x).sum::<f32>().sqrt();
+    for (deviations, by_boxes) in [(3.5, true), (0.0, false), (-1.0, false)] {
+        let threshold = f64::from(length * deviations);
+        let [found, expected] =
+            [&auto, &scan].map(|index| index.report(&query, threshold, true, Par::seq()).unwrap());
+        assert_eq!(found.ids, expected.ids);
+        let info = found.info;
+        assert_eq!(info.engine == "tree", by_boxes, "{info:?}");
+        if !by_boxes {
+            assert!(info.scanned == n as u64 && info.candidates <= info.scanned, "{info:?}");
+        }
+    }
+}
+
+#[test]
 fn the_first_stage_settles_most_keys() {
     let mut random = Random(7);
     let (n, dim) = (1 << 15, 128);

@@ -31,6 +31,10 @@ fn arithmetic<V: Lanes>() {
     assert_eq!(lanes(a.fma(b, a)), expected::<V>(|i| f(i) * g(i) + f(i)));
     assert_eq!(lanes(a.max(b)), expected::<V>(|i| f(i).max(g(i))));
     assert_eq!(Float::to_f64(a.sum()), (V::N * (V::N + 1) / 2) as f64);
+    for at in 0..V::N {
+        let peak = vector::<V>(|i| if i == at { 2.0 } else { -(i as f64) });
+        assert_eq!(Float::to_f64(peak.largest()), 2.0, "lane {at}");
+    }
     assert!(a.any_gt(vector(|_| 1.5)) && !b.any_gt(vector(|_| 3.0)));
     let nan = vector::<V>(|_| f64::NAN);
     assert_eq!(lanes(b.abs()), expected::<V>(|i| g(i).abs()));

@@ -10,6 +10,7 @@ use crate::halfspace::index::{Index, Parts};
 use crate::halfspace::planes::{BLOCK, Planes};
 use crate::halfspace::predicate::{Plane, SURE};
 use crate::halfspace::scan::{Found, scan};
+use crate::halfspace::single::every_way;
 use crate::halfspace::tile::{Masks, Narrow, Tiles};
 use crate::mat::{MatRef, Rows};
 use crate::par::Par;
@@ -131,6 +132,33 @@ proptest! {
         exponent in -9_i32..0,
     ) {
         case(seed, family, dim, n, 10_f64.powi(exponent));
+    }
+}
+
+#[test]
+fn stages_list_all_keys_of_many_blocks() {
+    let (dim, n) = (16, 4500);
+    let mut random = Random(5);
+    let keys: Vec<f32> = (0..n * dim).map(|_| random.normal()).collect();
+    let query: Vec<f32> = (0..dim).map(|_| random.normal()).collect();
+    let rows = Rows::F32(MatRef::from_slice(&keys, n, dim));
+    let index = Index::new(rows, None, Method::Rotated, Par::seq()).unwrap();
+    let score = |key: &[f32]| key.iter().zip(&query).map(|(x, y)| f64::from(x * y)).sum::<f64>();
+    let least = keys.chunks_exact(dim).map(score).fold(f64::INFINITY, f64::min);
+    for threshold in [least - 1e-3, -1.0, 0.0, 8.0] {
+        let plane = Plane::new(&query, threshold, false, Isa::detect());
+        let inside = keys.chunks_exact(dim).filter(|key| sign(&plane, key) >= 0).count();
+        let ways = every_way(index.parts(), &plane);
+        assert!(ways.iter().any(|(engine, _)| *engine == "rotated"));
+        for (engine, slots) in ways {
+            assert!(slots.len() == inside && slots.is_sorted(), "{engine} at {threshold}");
+        }
+        for unit in Unit::all(Isa::detect()) {
+            let wide = &index.parts().coded(&plane).unwrap().int8;
+            let coarse = Coarse::plain(unit, wide.shape(), wide.norms(), &plane);
+            let found = first(unit, &coarse, wide).slots;
+            assert!(found.len() >= inside && found.is_sorted_by_key(|slot| slot & !SURE));
+        }
     }
 }
 
