@@ -159,7 +159,7 @@ fn identity(n: usize) -> Vec<f64> {
 pub(super) fn spread(i: usize, count: usize, len: usize) -> usize {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     let jitter = (i as u64).wrapping_mul(GOLDEN) >> 32;
-    let jitter = if count < len { jitter * len as u64 >> 32 } else { 0 };
+    let jitter = if count < len { (jitter * len as u64) >> 32 } else { 0 };
     ((i as u64 * len as u64 + jitter) / count as u64) as usize
 }
 

@@ -183,7 +183,7 @@ unsafe fn narrow_body<V: Ints>(
     for i in 0..slots.len() {
         let slot = slots[i];
         rows.touch_later(slots, i);
-        let (mut stays, mut mark) = (true, 0);
+        let (mut out, mut mark) = (false, 0);
         if slot & SURE == 0 {
             // SAFETY: the caller's promises.
             let (least, most) = unsafe {
@@ -191,12 +191,11 @@ unsafe fn narrow_body<V: Ints>(
                 let row = rows.first.add(slot as usize * rows.stride);
                 interval::<V>(row, rows.stride, fine, ends)
             };
-            // Not a number keeps it.
-            stays = !(most < fine.threshold);
+            out = most < fine.threshold;
             mark = sure_if(least > fine.threshold);
         }
         slots[kept] = slot | mark;
-        kept += usize::from(stays);
+        kept += usize::from(!out);
     }
     kept
 }

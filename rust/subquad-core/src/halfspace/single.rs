@@ -131,11 +131,11 @@ impl<'a> Engine<'a> {
         let most = cost(quantized.int8.shape(), 0.0, 0.0);
         // Codes in a basis are few, and lie in a cache more often than others. From memory, a candidate takes
         // 20 ns, in which 600 bytes are streamed.
-        let ways: [(fn(&'a Parts, &Plane) -> _, _); 2] =
-            [(Self::rotated, basis::CANDIDATE), (Self::int4, 600.0)];
-        for (few, each) in ways {
-            if let Some(few) = few(parts, plane)
-                && let Self::Rotated(planes, coarse, ..) | Self::Int4(planes, coarse, ..) = &few
+        let rotated = || Self::rotated(parts, plane).map(|few| (few, basis::CANDIDATE));
+        let int4 = || Self::int4(parts, plane).map(|few| (few, 600.0));
+        let ways: [&dyn Fn() -> Option<(Self, f64)>; 2] = [&rotated, &int4];
+        for (few, each) in ways.into_iter().filter_map(|way| way()) {
+            if let Self::Rotated(planes, coarse, ..) | Self::Int4(planes, coarse, ..) = &few
                 && cost(planes.shape(), probe(parts.unit, planes, coarse, info), each) < most
             {
                 return few;
