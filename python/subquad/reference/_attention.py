@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .._arrays import Array, Operand, stored, wide
+from .._arrays import Array, Operand, stored
 from .._finite import refuse_nonfinite, require_finite
 from .._gradient import wanted
 from .._info import Gradients, Info
@@ -18,10 +17,9 @@ from .._out import take_forward, take_grad_out, take_out
 from .._plan import Plan
 from .._planner import check_policy, decide, settle
 from .._problem import Problem, prepare
+from ._heads import Floats, numbers, of_query_heads, sum_to, transpose, visible_keys
 
 __all__ = ["attention", "attention_grad", "merge", "plan"]
-
-Floats = NDArray[np.float64]
 
 
 def attention(
@@ -66,7 +64,7 @@ def attention(
     target = take_out(out, problem)
 
     weights, lse = _softmax(_logits(problem))
-    result = weights @ _of_query_heads(problem, "value")
+    result = weights @ of_query_heads(problem, "value")
     lse = np.broadcast_to(lse, result.shape[:-1])
 
     if target is not None:
@@ -121,29 +119,29 @@ def attention_grad(
     chosen = settle(problem, eps=eps, method=method, given=plan)
     names = wanted(wrt, problem)
     upstream = take_grad_out(grad_out, problem)
-    d_out = _numbers(upstream)
+    d_out = numbers(upstream)
     handed_in = () if forward is None else take_forward(forward, problem)
     logits = _logits(problem, upstream, *handed_in)
-    q = _numbers(problem.operands["query"])
-    k, v = (_of_query_heads(problem, name) for name in ("key", "value"))
+    q = numbers(problem.operands["query"])
+    k, v = (of_query_heads(problem, name) for name in ("key", "value"))
     if not handed_in:
         weights, _ = _softmax(logits)
         inner = np.sum(d_out * (weights @ v), axis=-1, keepdims=True)
     else:
-        result, lse = map(_numbers, handed_in)
+        result, lse = map(numbers, handed_in)
         sees_none = np.isneginf(lse)
         weights = np.exp(logits - np.where(sees_none, 0.0, lse)[..., np.newaxis])
         inner = np.sum(d_out * result, axis=-1, keepdims=True)
 
     # out = softmax(logits) v, and the Jacobian of softmax is diag(w) - w w^T.
-    d_logits = weights * (d_out @ _transpose(v) - inner)
+    d_logits = weights * (d_out @ transpose(v) - inner)
     full = {
         "query": problem.scale * (d_logits @ k),
-        "key": problem.scale * (_transpose(d_logits) @ q),
-        "value": _transpose(weights) @ d_out,
+        "key": problem.scale * (transpose(d_logits) @ q),
+        "value": transpose(weights) @ d_out,
         "bias": d_logits,
     }
-    grads = Gradients(**{name: _sum_to(full[name], problem.operands[name].shape) for name in names})
+    grads = Gradients(**{name: sum_to(full[name], problem.operands[name].shape) for name in names})
     if return_info:
         return grads, Info("reference", None, None, None, chosen, "the definition, in float64")
     return grads
@@ -152,8 +150,8 @@ def attention_grad(
 def merge(outs: Iterable[Array], lses: Iterable[Array]) -> tuple[Any, Any]:
     """Combine parts by their total weights; arguments as in `subquad.merge`."""
     parts, logs = take_parts(outs, lses)
-    weights, lse = _softmax(np.stack([_numbers(log) for log in logs], axis=-1))
-    out = sum(weights[..., i, np.newaxis] * _numbers(part) for i, part in enumerate(parts))
+    weights, lse = _softmax(np.stack([numbers(log) for log in logs], axis=-1))
+    out = sum(weights[..., i, np.newaxis] * numbers(part) for i, part in enumerate(parts))
     return out, lse
 
 
@@ -192,33 +190,9 @@ def plan(
         check_finite=check_finite,
     )
     check_choice("method", method, METHODS)
-    one_head = _visible(problem)
+    one_head = visible_keys(problem)
     pairs = np.count_nonzero(np.broadcast_to(one_head, problem.shapes.logits))
     return decide(problem, int(pairs), check_budget(eps))
-
-
-def _numbers(operand: Operand) -> Floats:
-    return wide(operand.array, operand.dtype).astype(np.float64)
-
-
-def _of_query_heads(problem: Problem, name: str) -> Floats:
-    """`key` or `value` with every head repeated for the query heads of its group."""
-    array, heads = _numbers(problem.operands[name]), problem.shapes.heads
-    if array.ndim == 2 or array.shape[-3] in (1, heads):
-        return array
-    return np.repeat(array, heads // array.shape[-3], axis=-3)
-
-
-def _visible(problem: Problem) -> NDArray[np.bool_]:
-    """Which keys `is_causal` and `window` leave to which query, shape (L, S)."""
-    i = np.arange(problem.shapes.queries)[:, np.newaxis]
-    j = np.arange(problem.shapes.keys)
-    if problem.shift is None:
-        return np.ones((i.size, j.size), bool)
-    visible = j <= i + problem.shift
-    if problem.window is not None:
-        visible &= j > i + problem.shift - problem.window
-    return visible
 
 
 def _logits(problem: Problem, *extra: Operand) -> Floats:
@@ -228,13 +202,13 @@ def _logits(problem: Problem, *extra: Operand) -> Floats:
         for operand in (*operands.values(), *extra):
             require_finite(operand)
     with np.errstate(over="ignore", invalid="ignore"):
-        logits = _numbers(operands["query"]) @ _transpose(_of_query_heads(problem, "key"))
+        logits = numbers(operands["query"]) @ transpose(of_query_heads(problem, "key"))
         logits *= problem.scale
     if problem.check_finite and not np.isfinite(logits).all():
         refuse_nonfinite((), problem.compute)
     if "bias" in operands:
-        logits = logits + _numbers(operands["bias"])
-    visible = _visible(problem)
+        logits = logits + numbers(operands["bias"])
+    visible = visible_keys(problem)
     if "mask" in operands:
         visible = visible & operands["mask"].array
     return np.where(visible, logits, -np.inf)
@@ -250,20 +224,3 @@ def _softmax(logits: Floats) -> tuple[Floats, Floats]:
     weights = np.divide(powers, total, out=np.zeros_like(powers), where=seen)
     lse = np.where(seen, top + np.log(np.where(seen, total, 1.0)), -np.inf)
     return weights, lse[..., 0]
-
-
-def _transpose(matrix: Floats) -> Floats:
-    return np.swapaxes(matrix, -1, -2)
-
-
-def _sum_to(full: Floats, shape: tuple[int, ...]) -> Floats:
-    """Sum a gradient over the axes along which its argument was repeated."""
-    if len(shape) > 2 and shape[-3] not in (1, full.shape[-3]) and full.shape[-3] > shape[-3]:
-        # Query heads of one group follow each other.
-        group = full.shape[-3] // shape[-3]
-        full = full.reshape(*full.shape[:-3], shape[-3], group, *full.shape[-2:]).sum(axis=-3)
-    added = full.ndim - len(shape)
-    full = full.sum(axis=tuple(range(added)))
-    repeated = tuple(i for i, n in enumerate(shape) if n == 1 and full.shape[i] != 1)
-    total: Floats = full.sum(axis=repeated, keepdims=True)
-    return total
