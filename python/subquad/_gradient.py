@@ -19,6 +19,8 @@ from ._problem import Problem, prepare
 
 __all__ = ["attention_grad", "wanted"]
 
+_DIFFERENTIABLE = ("query", "key", "value", "bias", "coefficients")
+
 
 def attention_grad(
     grad_out: Array,
@@ -132,9 +134,7 @@ check_finite, workers, return_info
 
 def wanted(wrt: Iterable[str] | None, problem: Problem) -> list[str]:
     """Return the names that `wrt` asks for, checked."""
-    known: list[str] = [
-        name for name in ("query", "key", "value", "bias") if name in problem.operands
-    ]
+    known = [name for name in _DIFFERENTIABLE if name in problem.operands]
     if wrt is None:
         return known
     if isinstance(wrt, str):

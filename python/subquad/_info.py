@@ -89,7 +89,7 @@ class Gradients:
 
     Attributes
     ----------
-    query, key, value, bias : array or None
+    query, key, value, bias, coefficients : array or None
         None where the argument was not given or not named in `wrt`. Integer arguments get the dtype
         of the output.
     """
@@ -98,3 +98,4 @@ class Gradients:
     key: Any = None
     value: Any = None
     bias: Any = None
+    coefficients: Any = None
