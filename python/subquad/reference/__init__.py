@@ -5,7 +5,17 @@ plain numpy and float64, or, where the answer is a set, in exact arithmetic. Res
 arrays. The tests compare the library with these; read them to see what it computes.
 """
 
-from . import halfspace
+from . import halfspace, polynomial
 from ._attention import attention, attention_grad, merge, plan
+from ._polynomial import polynomial_attention, polynomial_attention_grad
 
-__all__ = ["attention", "attention_grad", "halfspace", "merge", "plan"]
+__all__ = [
+    "attention",
+    "attention_grad",
+    "halfspace",
+    "merge",
+    "plan",
+    "polynomial",
+    "polynomial_attention",
+    "polynomial_attention_grad",
+]

@@ -1,0 +1,156 @@
+"""The parts of the polynomial method by their definitions: every monomial, every matrix."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations_with_replacement
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._arrays import Array
+from .._coefficients import check_degree, count_features, take_matrix
+from .._finite import refuse_nonfinite
+from .._options import check_budget, check_scale
+from ._heads import Floats, numbers
+
+__all__ = ["attention_loss_grad", "factor", "features", "weights"]
+
+# Beyond it, 1 / degree! and with it every further term is lost in float64.
+_LARGEST_DEGREE = 170
+
+
+class Factors(NamedTuple):
+    """Factors of ``exp(scale * Q K^T)``."""
+
+    u: Floats
+    v: Floats
+    error_bound: float
+    """The largest entry of ``|u v^T - exp(scale * Q K^T)|``."""
+
+
+def features(x: Array, degree: int) -> Any:
+    """All monomials of every row up to a degree; arguments as in `subquad.polynomial.features`."""
+    rows = numbers(take_matrix("x", x, "n, d"))
+    count = count_features(len(rows), rows.shape[1], check_degree(degree))
+    with np.errstate(over="ignore"):
+        columns = [
+            rows[:, list(chosen)].prod(axis=1) for chosen in _monomials(rows.shape[1], degree)
+        ]
+    result = np.stack(columns, axis=1)
+    assert result.shape[1] == count
+    if not np.isfinite(result).all():
+        refuse_nonfinite((), result.dtype)
+    return result
+
+
+def weights(d: int, degree: int) -> Any:
+    """How often each monomial occurs in a power of a sum; as `subquad.polynomial.weights`."""
+    d, degree = check_degree(d, "d"), check_degree(degree)
+    count_features(1, d, degree)
+    result = []
+    for chosen in _monomials(d, degree):
+        repeats = math.prod(math.factorial(chosen.count(i)) for i in set(chosen))
+        result.append(math.factorial(len(chosen)) // repeats)
+    return np.array(result, np.float64)
+
+
+def factor(
+    query: Array,
+    key: Array,
+    *,
+    eps: float | None = None,
+    degree: int | None = None,
+    scale: float | None = None,
+) -> Any:
+    """Low-rank factors of exp(scale * Q K^T), by Taylor's polynomial of the least degree.
+
+    Arguments as in `subquad.polynomial.factor`, where a better polynomial may do with a lower
+    degree. The error is measured, entry by entry.
+    """
+    q, k = numbers(take_matrix("query", query, "n, d")), numbers(take_matrix("key", key, "m, d"))
+    if q.shape[1] != k.shape[1]:
+        raise ValueError(f"`key` must have shape (m, d) with d = {q.shape[1]}, got {k.shape}")
+    budget, sigma = check_budget(eps), check_scale(scale, q.shape[1])
+    if (budget is None) == (degree is None):
+        raise ValueError(f"one of `eps` and `degree` is needed, got eps={eps}, degree={degree}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = sigma * (q @ k.T)
+        exact = np.exp(logits)
+    if not np.isfinite(exact).all():
+        refuse_nonfinite((), exact.dtype)
+    if budget is not None:
+        degree = _least_degree(logits, exact, budget)
+    assert degree is not None  # one of the two was given
+    of_degree = np.array([len(chosen) for chosen in _monomials(q.shape[1], check_degree(degree))])
+    taylor = np.array([sigma**t / math.factorial(t) for t in range(degree + 1)])
+    u = features(q, degree) * weights(q.shape[1], degree) * taylor[of_degree]
+    v = features(k, degree)
+    error = np.abs(u @ v.T - exact)
+    if budget is not None and (error > budget * exact).any():
+        raise ValueError(f"rounding to float64 alone exceeds `eps` = {eps}")
+    return Factors(u, v, float(error.max(initial=0.0)))
+
+
+def _least_degree(logits: Floats, exact: Floats, eps: float) -> int:
+    total, term = np.zeros_like(logits), np.ones_like(logits)
+    for degree in range(_LARGEST_DEGREE + 1):
+        total += term
+        if (np.abs(total - exact) <= eps * exact).all():
+            return degree
+        term *= logits / (degree + 1)
+    raise ValueError(f"no degree up to {_LARGEST_DEGREE} meets `eps` = {eps} in float64")
+
+
+def attention_loss_grad(
+    A1: Array,
+    X: Array,
+    A2: Array,
+    A3: Array,
+    Y: Array,
+    E: Array,
+    *,
+    scale: float | None = None,
+) -> Any:
+    """Gradient with respect to X of ``0.5 * ||softmax(scale * A1 X A2^T) A3 Y - E||_F^2``.
+
+    Arguments as in `subquad.polynomial.attention_loss_grad`; ``scale=None`` is 1/d. The names are
+    those of arXiv:2402.04497, whose formula this is with q the right way round: one row per query.
+    """
+    a1, x, a2, a3, y, e = _chain(A1, X, A2, A3, Y, E)
+    sigma = 1.0 / max(x.shape[1], 1) if scale is None else check_scale(scale, x.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = sigma * (a1 @ x @ a2.T)
+    if not np.isfinite(logits).all():
+        refuse_nonfinite((), logits.dtype)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    f = powers / powers.sum(axis=1, keepdims=True)
+    h = a3 @ y
+    c = f @ h - e
+    q = c @ h.T
+    p = f * q - (f * q).sum(axis=1, keepdims=True) * f
+    return sigma * (a1.T @ p @ a2)
+
+
+def _chain(*arrays: Array) -> list[Floats]:
+    """Return the six matrices, checked for shapes whose products exist."""
+    symbols = {"A1": "nd", "X": "dk", "A2": "mk", "A3": "ml", "Y": "lv", "E": "nv"}
+    sizes: dict[str, int] = {}
+    matrices = []
+    for (name, pair), array in zip(symbols.items(), arrays, strict=True):
+        operand = take_matrix(name, array, ", ".join(pair))
+        for symbol, size in zip(pair, operand.shape, strict=True):
+            if sizes.setdefault(symbol, size) != size:
+                raise ValueError(
+                    f"`{name}` must have shape ({', '.join(pair)}) with {symbol} = {sizes[symbol]} "
+                    f"as before, got {operand.shape}"
+                )
+        matrices.append(numbers(operand))
+    return matrices
+
+
+def _monomials(d: int, degree: int) -> list[tuple[int, ...]]:
+    """Return monomials as the coordinates multiplied: by degree, then lexicographically."""
+    return [
+        chosen for t in range(degree + 1) for chosen in combinations_with_replacement(range(d), t)
+    ]
