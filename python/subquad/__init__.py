@@ -3,12 +3,13 @@
 `attention` computes softmax attention exactly, or as cheaply as the data allow within a budget
 ``eps`` that a returned bound certifies; `attention_grad` is its gradient, `merge` puts attention over
 disjoint sets of keys together, `plan` says what a call would do and why. `halfspace` reports which
-keys reach a threshold. `reference` holds slow, readable twins of every function that takes arrays.
+keys reach a threshold, `polynomial` says what a polynomial can do in place of the exponential.
+`reference` holds slow, readable twins of every function that takes arrays.
 
 Arrays must not be modified by another thread while a call reads them.
 """
 
-from . import halfspace, reference, theory
+from . import halfspace, polynomial, reference, theory
 from ._attention import attention
 from ._config import show_config
 from ._errors import AccuracyWarning, CertificateError
@@ -33,6 +34,7 @@ __all__ = [
     "merge",
     "num_threads",
     "plan",
+    "polynomial",
     "reference",
     "set_num_threads",
     "show_config",
