@@ -100,6 +100,9 @@ def coefficients(
     ``exp(2 * bound)`` of the relative precision at -bound, coefficients included, so that a bound of
     16 comes with an error of 1e-3 at best.
 
+    A relative error below 1 keeps p positive on [-bound, bound], of either parity of g; beyond it, and
+    for "moment", p may be negative.
+
     "minimax" and "moment" are tabulated for preferred numbers, 40 and 20 to a factor of ten. A bound
     is rounded up to the next of them.
 
