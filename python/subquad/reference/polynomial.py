@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
@@ -33,12 +34,11 @@ def features(x: Array, degree: int) -> Any:
     """All monomials of every row up to a degree; arguments as in `subquad.polynomial.features`."""
     rows = numbers(take_matrix("x", x, "n, d"))
     count = count_features(len(rows), rows.shape[1], check_degree(degree))
+    # Before the loop, so that what does not fit is refused at once.
+    result = np.empty((len(rows), count))
     with np.errstate(over="ignore"):
-        columns = [
-            rows[:, list(chosen)].prod(axis=1) for chosen in _monomials(rows.shape[1], degree)
-        ]
-    result = np.stack(columns, axis=1)
-    assert result.shape[1] == count
+        for column, chosen in enumerate(_monomials(rows.shape[1], degree)):
+            result[:, column] = rows[:, chosen].prod(axis=1)
     if not np.isfinite(result).all():
         refuse_nonfinite((), result.dtype)
     return result
@@ -47,12 +47,11 @@ def features(x: Array, degree: int) -> Any:
 def weights(d: int, degree: int) -> Any:
     """How often each monomial occurs in a power of a sum; as `subquad.polynomial.weights`."""
     d, degree = check_degree(d, "d"), check_degree(degree)
-    count_features(1, d, degree)
-    result = []
-    for chosen in _monomials(d, degree):
+    result = np.empty(count_features(1, d, degree))
+    for column, chosen in enumerate(_monomials(d, degree)):
         repeats = math.prod(math.factorial(chosen.count(i)) for i in set(chosen))
-        result.append(math.factorial(len(chosen)) // repeats)
-    return np.array(result, np.float64)
+        result[column] = math.factorial(len(chosen)) // repeats
+    return result
 
 
 def factor(
@@ -149,8 +148,7 @@ def _chain(*arrays: Array) -> list[Floats]:
     return matrices
 
 
-def _monomials(d: int, degree: int) -> list[tuple[int, ...]]:
-    """Return monomials as the coordinates multiplied: by degree, then lexicographically."""
-    return [
-        chosen for t in range(degree + 1) for chosen in combinations_with_replacement(range(d), t)
-    ]
+def _monomials(d: int, degree: int) -> Iterator[tuple[int, ...]]:
+    """Yield monomials as the coordinates multiplied: by degree, then lexicographically."""
+    for t in range(degree + 1):
+        yield from combinations_with_replacement(range(d), t)
