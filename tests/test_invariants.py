@@ -18,7 +18,7 @@ PYTHON = ROOT / "python" / "subquad"
 
 # Who may import whom inside the core. Foundations know nothing above them, structures only
 # foundations, `attention` everything, `pebble` nobody but the error type and threads.
-FOUNDATIONS = {"error", "linalg", "mat", "par", "simd"}
+FOUNDATIONS = {"error", "linalg", "mat", "par", "scratch", "simd"}
 TOP = {"attention"}
 ALONE = {"pebble"}
 PEBBLE_MAY_USE = {"error", "par"}

@@ -18,6 +18,7 @@ from ._info import Gradients, Info
 from ._merge import merge
 from ._plan import Plan
 from ._planner import plan
+from ._polynomial import polynomial_attention, polynomial_attention_grad
 from ._subquad import __version__
 from ._threads import num_threads, set_num_threads, thread_limit
 
@@ -35,6 +36,8 @@ __all__ = [
     "num_threads",
     "plan",
     "polynomial",
+    "polynomial_attention",
+    "polynomial_attention_grad",
     "reference",
     "set_num_threads",
     "show_config",

@@ -15,6 +15,10 @@ __all__ = [
     "get_num_threads",
     "isa",
     "measure_limits",
+    "polynomial_backward",
+    "polynomial_features",
+    "polynomial_forward",
+    "polynomial_weights",
     "profile",
     "set_num_threads",
     "set_task_order",
@@ -30,6 +34,37 @@ def set_num_threads(n: int) -> None: ...
 def cores() -> int: ...
 def set_task_order(order: str) -> None: ...
 def measure_limits(seconds: float) -> dict[str, float]: ...
+def polynomial_forward(
+    query: NDArray[Any],
+    key: NDArray[Any],
+    value: NDArray[Any],
+    coefficients: NDArray[np.float64],
+    out: NDArray[Any],
+    *,
+    scale: float,
+    shift: int | None,
+    workers: int,
+) -> tuple[bool, dict[str, int], tuple[int, int, float, float] | None]: ...
+def polynomial_backward(
+    grad_out: NDArray[Any],
+    query: NDArray[Any],
+    key: NDArray[Any],
+    value: NDArray[Any],
+    coefficients: NDArray[np.float64],
+    grad_query: NDArray[Any] | None,
+    grad_key: NDArray[Any] | None,
+    grad_value: NDArray[Any] | None,
+    grad_coefficients: NDArray[np.float64] | None,
+    *,
+    double: bool,
+    scale: float,
+    shift: int | None,
+    workers: int,
+) -> tuple[bool, dict[str, int], tuple[int, int, float, float] | None]: ...
+def polynomial_features(
+    x: NDArray[Any], degree: int, out: NDArray[Any], *, workers: int
+) -> None: ...
+def polynomial_weights(dim: int, degree: int) -> NDArray[np.float64]: ...
 def attention_kernel(queries: int, keys: int) -> str: ...
 def attention_forward(
     query: NDArray[Any],

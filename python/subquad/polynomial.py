@@ -2,11 +2,19 @@
 
 A polynomial of degree g that is close to exp on the logits makes the matrix of weights a product of two
 factors with C(d + g, g) columns. `coefficients` returns the polynomial and a proved error;
-`feasibility` says for which logits it has fewer features than there are keys. The theory is in
-`subquad.theory.polynomial`.
+`feasibility` says for which logits it has fewer features than there are keys. `features` and `weights` are
+what the factors are made of. The theory is in `subquad.theory.polynomial`.
 """
 
 from ._exponential import coefficients
 from ._feasibility import Feasibility, FeasibleDegree, feasibility
+from ._features import features, weights
 
-__all__ = ["Feasibility", "FeasibleDegree", "coefficients", "feasibility"]
+__all__ = [
+    "Feasibility",
+    "FeasibleDegree",
+    "coefficients",
+    "feasibility",
+    "features",
+    "weights",
+]

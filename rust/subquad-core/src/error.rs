@@ -56,6 +56,17 @@ pub enum Error {
         /// The type received.
         found: &'static str,
     },
+    /// The weights of a row have no sum that is certainly positive.
+    Weights {
+        /// Number of the head, counted over all.
+        head: usize,
+        /// Number of the row.
+        row: usize,
+        /// What they add up to.
+        sum: f64,
+        /// What that may be off by.
+        doubt: f64,
+    },
     /// There is no key of this id: it never was, or it has been removed.
     UnknownId {
         /// The id.
@@ -121,6 +132,10 @@ impl fmt::Display for Error {
             Self::Type { name, requires, found } => {
                 write!(f, "`{name}` must be {requires}, got {found}")
             }
+            Self::Weights { head, row, sum, doubt } => write!(
+                f,
+                "the weights of row {row} of head {head} add up to {sum}, known to within {doubt}"
+            ),
             Self::UnknownId { id } => write!(f, "there is no key with id {id}"),
             Self::RepeatedId { id } => write!(f, "id {id} is named twice"),
             Self::Format { requires, found } => {

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`attention`] | what is `softmax(scale Q K^T + bias) V`, and what are its gradients? | [`attention::forward`] |
 //! | [`halfspace`] | which keys have a score `q . k` of at least b? | [`halfspace::Index`] |
+//! | [`polynomial`] | what are the features of a polynomial of inner products? | [`polynomial::features`] |
 //! | [`linalg`] | dense products | [`linalg::gemm`] |
 
 pub mod attention;
@@ -16,6 +17,8 @@ pub mod limits;
 pub mod linalg;
 pub mod mat;
 pub mod par;
+pub mod polynomial;
+mod scratch;
 pub mod simd;
 
 pub use error::{Error, Result};

@@ -152,6 +152,17 @@ macro_rules! with_rows {
 }
 pub(crate) use with_rows;
 
+macro_rules! rows_of {
+    ($($t:ty => $variant:ident),*) => {$(
+        impl<'a> From<MatRef<'a, $t>> for Rows<'a> {
+            fn from(view: MatRef<'a, $t>) -> Self {
+                Self::$variant(view)
+            }
+        }
+    )*};
+}
+rows_of!(f32 => F32, f64 => F64, f16 => F16, bf16 => Bf16);
+
 impl Rows<'_> {
     /// Number of rows.
     pub fn rows(&self) -> usize {

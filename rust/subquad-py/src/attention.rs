@@ -12,19 +12,19 @@ use subquad_core::mat::MatCell;
 use crate::arrays::Stack;
 use crate::detach::{detached, to_py};
 
-type Array<'py> = Bound<'py, PyUntypedArray>;
+pub type Array<'py> = Bound<'py, PyUntypedArray>;
 
 /// The inputs of attention, all of shape `(*lead, ., .)`.
-struct Inputs<'py> {
-    query: Stack<'py>,
-    key: Stack<'py>,
+pub struct Inputs<'py> {
+    pub query: Stack<'py>,
+    pub key: Stack<'py>,
     value: Stack<'py>,
     mask: Option<Stack<'py>>,
     bias: Option<Stack<'py>>,
 }
 
 impl<'py> Inputs<'py> {
-    fn new(
+    pub fn new(
         (query, key, value): (Array<'py>, Array<'py>, Array<'py>),
         mask: Option<Array<'py>>,
         bias: Option<Array<'py>>,
@@ -40,7 +40,7 @@ impl<'py> Inputs<'py> {
 
     /// Every query head with the key head that serves it: groups of consecutive query heads share
     /// one.
-    fn problem(&self, scale: f64, visible: Visible) -> PyResult<Problem<'_>> {
+    pub fn problem(&self, scale: f64, visible: Visible) -> PyResult<Problem<'_>> {
         let (query, key, value) = (self.query.rows()?, self.key.rows()?, self.value.rows()?);
         let mask = self.mask.as_ref().map(Stack::mask).transpose()?;
         let bias = self.bias.as_ref().map(Stack::rows).transpose()?;
@@ -63,13 +63,13 @@ impl<'py> Inputs<'py> {
 }
 
 /// Which key head serves a query head, both counted over all leading axes.
-struct KeyHeads {
+pub struct KeyHeads {
     query_heads: usize,
     key_heads: usize,
 }
 
 impl KeyHeads {
-    fn new(query: &Stack<'_>, key: &Stack<'_>, queries: usize, keys: usize) -> PyResult<Self> {
+    pub fn new(query: &Stack<'_>, key: &Stack<'_>, queries: usize, keys: usize) -> PyResult<Self> {
         let (query_heads, key_heads) = (query.heads(), key.heads());
         if queries * key_heads == keys * query_heads
             && (queries == 0 || query_heads.is_multiple_of(key_heads))
@@ -93,7 +93,7 @@ impl KeyHeads {
     }
 }
 
-fn visible(shift: Option<isize>, window: Option<usize>) -> Visible {
+pub fn visible(shift: Option<isize>, window: Option<usize>) -> Visible {
     shift.map_or(Visible::ALL, |shift| Visible::causal(shift, window))
 }
 
@@ -109,6 +109,7 @@ macro_rules! with_compute_type {
         }
     };
 }
+pub(crate) use with_compute_type;
 
 /// Attention for every head; see `subquad.attention`. Returns whether something was not finite, and
 /// counts.
@@ -140,7 +141,7 @@ pub fn attention_forward<'py>(
     report(py, &stats)
 }
 
-fn outputs<'a, T: Compute>(
+pub fn outputs<'a, T: Compute>(
     out: &'a Stack<'_>,
     lse: Option<&'a Stack<'_>>,
 ) -> PyResult<Vec<Output<'a, T>>> {
@@ -151,7 +152,7 @@ fn outputs<'a, T: Compute>(
     Ok(out.into_iter().enumerate().map(output).collect())
 }
 
-fn report<'py>(py: Python<'py>, stats: &Stats) -> PyResult<(bool, Bound<'py, PyDict>)> {
+pub fn report<'py>(py: Python<'py>, stats: &Stats) -> PyResult<(bool, Bound<'py, PyDict>)> {
     let counts = PyDict::new(py);
     counts.set_item("tasks", stats.tasks)?;
     counts.set_item("tiles", stats.tiles)?;
@@ -212,7 +213,7 @@ pub fn attention_backward<'py>(
     report(py, &stats)
 }
 
-fn gradients<'a, T: Compute>(
+pub fn gradients<'a, T: Compute>(
     [query, key, value, bias]: &'a [Option<Stack<'_>>; 4],
     served_by: &KeyHeads,
     heads: usize,

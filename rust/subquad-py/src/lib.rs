@@ -6,6 +6,7 @@ mod attention;
 mod detach;
 mod halfspace;
 mod limits;
+mod polynomial;
 mod threads;
 
 use pyo3::prelude::*;
@@ -20,6 +21,10 @@ mod _subquad {
     use crate::halfspace::HalfspaceIndex;
     #[pymodule_export]
     use crate::limits::measure_limits;
+    #[pymodule_export]
+    use crate::polynomial::{
+        polynomial_backward, polynomial_features, polynomial_forward, polynomial_weights,
+    };
     #[pymodule_export]
     use crate::threads::{cores, get_num_threads, set_num_threads, set_task_order};
 

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dense_grad::{self, HeadGradients, Job, KEY_UNIT, RowState};
 use super::forward::forward_tiled;
-use super::scratch::Pool;
 use super::{Compute, Kernel, Output, Plan, Problem, Stats};
 use crate::mat::{MatCell, Rows, with_rows};
 use crate::par::Par;
+use crate::scratch::Pool;
 use crate::simd::{Element, Isa};
 use crate::{Error, Result};
 

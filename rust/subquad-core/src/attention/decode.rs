@@ -12,11 +12,11 @@ use super::decode_rows::{Vectors, products, short_products, weighted, widened, w
 use super::dense::Report;
 use super::pack;
 use super::scores::within;
-use super::scratch::Buffer;
 use super::strip::LAG;
 use super::{Head, Output, Visible};
 use crate::mat::{MatRef, Rows, with_rows};
 use crate::par::Pulse;
+use crate::scratch::Buffer;
 use crate::simd::{Exp2, Float, Lanes, multiversion};
 
 /// Keys per block: their scores and, if they must be widened, their rows stay in cache.

@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use super::pack::{self, PANEL};
 use super::scores::{STRIP_VECTORS, within};
-use super::scratch::Buffer;
 use super::strip::{Block, STATES, Strip, probabilities};
-use super::tile::{accumulate, add_to, zero};
 use super::{Head, Output, Visible};
+use crate::linalg::tile::{accumulate, add_to, zero};
 use crate::par::Pulse;
+use crate::scratch::Buffer;
 use crate::simd::{Float, Lanes, multiversion};
 
 /// Keys per block: a block of probabilities and a panel of values share the first-level cache.

@@ -15,10 +15,10 @@ use super::grad_bias::add_block_sums;
 use super::grad_pair::{Pair, pair_step};
 use super::pack;
 use super::scores::{STRIP_VECTORS, within};
-use super::scratch::Buffer;
 use super::{Head, Visible};
 use crate::mat::{MatCell, Rows};
 use crate::par::Pulse;
+use crate::scratch::Buffer;
 use crate::simd::{Float, Lanes, multiversion};
 
 /// Keys of a block at most, for heads up to this wide (`E + Ev`) and beyond it.

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::decode::{self, Group};
 use super::dense::{self, Report};
-use super::scratch::Pool;
 use super::{Compute, Kernel, Output, Plan, Problem, Stats, check_outputs};
 use crate::Result;
 use crate::par::Par;
+use crate::scratch::Pool;
 use crate::simd::Isa;
 
 /// Queries that read keys and values together at most, but for those of one head.

@@ -8,7 +8,8 @@ use super::dense_grad::{Job, ROWS, Scratch};
 use super::grad_bias::add_bias;
 use super::pack::{self, PANEL};
 use super::scores::{STRIP_VECTORS, hidden, logits, within};
-use super::tile::{accumulate, add_to, load, store, unroll, zero};
+use crate::linalg::tile::{accumulate, add_to, load, store, zero};
+use crate::simd::unroll;
 use crate::simd::{Exp2, Float, Lanes};
 
 /// A block of keys, packed, and the block of queries that meets it.

@@ -31,10 +31,9 @@ mod kernels;
 mod naive;
 mod pack;
 mod plan;
+mod polynomial;
 mod scores;
-mod scratch;
 mod strip;
-mod tile;
 mod visible;
 
 pub use backward::{Upstream, backward};
@@ -43,6 +42,7 @@ pub use dense_grad::HeadGradients;
 pub use forward::forward;
 pub use kernels::Compute;
 pub use plan::{Kernel, Plan};
+pub use polynomial::{polynomial_backward, polynomial_forward};
 pub use visible::Visible;
 
 use std::collections::HashSet;
@@ -175,15 +175,27 @@ pub struct Stats {
     pub flops: u64,
     /// Bytes of the inputs that were read.
     pub bytes_read: u64,
+    /// Rows computed anew, key by key, for polynomial weights.
+    pub rows_anew: u64,
 }
 
 impl Stats {
+    /// Adds the report of a task.
+    fn take(&mut self, report: &Report) {
+        self.suspicious |= report.suspicious;
+        self.tasks += 1;
+        self.tiles += report.tiles;
+        self.flops += report.flops;
+        self.bytes_read += report.bytes_read;
+    }
+
     fn add(&mut self, other: &Self) {
         self.suspicious |= other.suspicious;
         self.tasks += other.tasks;
         self.tiles += other.tiles;
         self.flops += other.flops;
         self.bytes_read += other.bytes_read;
+        self.rows_anew += other.rows_anew;
     }
 
     /// The sum of the reports of all tasks.
@@ -193,7 +205,8 @@ impl Stats {
             sum.add(report);
         }
         let Report { suspicious, tiles, flops, bytes_read } = sum;
-        Self { suspicious, tasks: reports.len() as u64, tiles, flops, bytes_read }
+        let tasks = reports.len() as u64;
+        Self { suspicious, tasks, tiles, flops, bytes_read, rows_anew: 0 }
     }
 }
 

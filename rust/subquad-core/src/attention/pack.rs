@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use super::tile::unroll;
 use crate::mat::{MatRef, Rows, with_rows};
+use crate::simd::unroll;
 use crate::simd::{Element, Float, Lanes, transpose};
 
 /// Vectors in a column panel.
@@ -72,8 +72,12 @@ pub(super) unsafe fn transposed<V: Lanes>(
     unsafe { with_rows!(source, view => transposed_rows::<V, _>(view, rows, width, factor, to)) }
 }
 
+/// As [`transposed`], for a type.
+///
+/// # Safety
+/// As [`transposed`].
 #[inline(always)]
-unsafe fn transposed_rows<V: Lanes, E: Element>(
+pub(super) unsafe fn transposed_rows<V: Lanes, E: Element>(
     view: &MatRef<'_, E>,
     rows: Range<usize>,
     width: usize,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Visible;
-use super::tile::{Tile, accumulate, load, store, zero};
+use crate::linalg::tile::{Tile, accumulate, load, store, zero};
 use crate::simd::Lanes;
 
 /// Queries in a strip, in vectors.

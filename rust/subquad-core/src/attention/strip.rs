@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::Visible;
 use super::pack::PANEL;
 use super::scores::{STRIP_VECTORS, hidden, logits};
-use super::tile::unroll;
+use crate::simd::unroll;
 use crate::simd::{Exp2, Float, Lanes};
 
 /// How far a logit may exceed the reference of its row before the row is rescaled.

@@ -2,6 +2,7 @@
 
 mod eigen;
 mod gemm;
+pub(crate) mod tile;
 
 pub use eigen::symmetric_eigen;
 pub use gemm::{Product, gemm};

@@ -7,7 +7,7 @@ const LINE: usize = 64;
 
 /// Zeroed numbers that begin at a cache line, followed by a line of slack for vectors that reach
 /// beyond the end.
-pub(super) struct Buffer<T> {
+pub struct Buffer<T> {
     data: Vec<T>,
     first: usize,
 }
@@ -25,6 +25,10 @@ impl<T: Copy + Default> Buffer<T> {
         self.data.as_mut_ptr().wrapping_add(self.first)
     }
 
+    pub fn as_ptr(&self) -> *const T {
+        self.data.as_ptr().wrapping_add(self.first)
+    }
+
     /// The first `len` numbers.
     pub fn slice(&mut self, len: usize) -> &mut [T] {
         &mut self.data[self.first..self.first + len]
@@ -32,7 +36,7 @@ impl<T: Copy + Default> Buffer<T> {
 }
 
 /// Workspaces of one call: as many as tasks run at the same time, freed with the call.
-pub(super) struct Pool<S> {
+pub struct Pool<S> {
     free: Mutex<Vec<S>>,
 }
 

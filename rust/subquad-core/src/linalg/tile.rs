@@ -1,4 +1,4 @@
-//! The one micro-kernel behind all products of the forward and the backward pass:
+//! The one micro-kernel behind all fused products:
 //!
 //! `acc[r][c] += sum_k a[r * a_row + k * a_step] * b[k * b_step + N c ..]`
 //!
@@ -7,15 +7,15 @@
 //! constant.
 
 use crate::simd::Lanes;
-pub(super) use crate::simd::unroll;
+use crate::simd::unroll;
 
 /// Accumulators of a tile: `R` rows of `C` vectors, all in registers.
-pub(super) type Tile<V, const R: usize, const C: usize> = [[V; C]; R];
+pub(crate) type Tile<V, const R: usize, const C: usize> = [[V; C]; R];
 
 /// # Safety
 /// As [`Lanes::splat`].
 #[inline(always)]
-pub(super) unsafe fn zero<V: Lanes, const R: usize, const C: usize>() -> Tile<V, R, C> {
+pub(crate) unsafe fn zero<V: Lanes, const R: usize, const C: usize>() -> Tile<V, R, C> {
     // SAFETY: the caller promises the instruction set.
     unsafe { [[V::splat(V::T::default()); C]; R] }
 }
@@ -49,7 +49,7 @@ unsafe fn step<V: Lanes, const R: usize, const C: usize>(
 /// # Safety
 /// Every element named in the module's formula must be readable.
 #[inline(always)]
-pub(super) unsafe fn accumulate<V: Lanes, const R: usize, const C: usize>(
+pub(crate) unsafe fn accumulate<V: Lanes, const R: usize, const C: usize>(
     acc: &mut Tile<V, R, C>,
     (mut a, a_row, a_step): (*const V::T, usize, usize),
     (mut b, b_step): (*const V::T, usize),
@@ -79,7 +79,7 @@ pub(super) unsafe fn accumulate<V: Lanes, const R: usize, const C: usize>(
 /// # Safety
 /// `R` rows of `C` vectors, `stride` apart, must be readable and writable at `p`.
 #[inline(always)]
-pub(super) unsafe fn add_to<V: Lanes, const R: usize, const C: usize>(
+pub(crate) unsafe fn add_to<V: Lanes, const R: usize, const C: usize>(
     p: *mut V::T,
     stride: usize,
     acc: &Tile<V, R, C>,
@@ -100,7 +100,7 @@ pub(super) unsafe fn add_to<V: Lanes, const R: usize, const C: usize>(
 /// # Safety
 /// `R C` vectors must be readable at `p`.
 #[inline(always)]
-pub(super) unsafe fn load<V: Lanes, const R: usize, const C: usize>(
+pub(crate) unsafe fn load<V: Lanes, const R: usize, const C: usize>(
     p: *const V::T,
 ) -> Tile<V, R, C> {
     // SAFETY: the caller promises the memory.
@@ -120,7 +120,7 @@ pub(super) unsafe fn load<V: Lanes, const R: usize, const C: usize>(
 /// # Safety
 /// `R C` vectors must be writable at `p`.
 #[inline(always)]
-pub(super) unsafe fn store<V: Lanes, const R: usize, const C: usize>(
+pub(crate) unsafe fn store<V: Lanes, const R: usize, const C: usize>(
     acc: &Tile<V, R, C>,
     p: *mut V::T,
 ) {

@@ -1,0 +1,188 @@
+//! Causal attention: a scan over tiles of queries.
+//!
+//! The keys that all queries of a tile see are in the sums; those that only some see are looked at one by one;
+//! then the tile's keys enter the sums. Parts of the queries begin with the sums over all keys before them,
+//! which other tasks have taken.
+
+use std::ops::Range;
+
+use super::kit::Kit;
+use super::near::{logits, multiply_add, weigh};
+use super::tasks::{Found, Scratch, finish};
+use super::{Extent, State, TILE, load};
+use crate::attention::{Head, Output};
+use crate::linalg::tile::add_to;
+use crate::par::Pulse;
+use crate::polynomial::{absorb, read};
+use crate::simd::{Float, Lanes, multiversion};
+
+/// Rows of the output, one tile after the other.
+pub struct Scan<'a, T> {
+    pub kit: &'a Kit<T>,
+    pub head: &'a Head<'a>,
+    pub rows: Range<usize>,
+    /// Sums over the keys that the first row sees.
+    pub before: &'a State<T>,
+    pub extent: &'a Extent<T>,
+    pub output: &'a Output<'a, T>,
+}
+
+/// Where a tile of queries stands among the keys.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub rows: Range<usize>,
+    /// The keys that enter the sums behind this tile.
+    pub keys: Range<usize>,
+    /// How many of them some of its queries see.
+    pub near: usize,
+}
+
+impl Place {
+    /// The tiles of some rows.
+    pub fn of<T>(
+        kit: &Kit<T>,
+        rows: Range<usize>,
+        keys: usize,
+    ) -> impl DoubleEndedIterator<Item = Self> {
+        let visible = kit.visible;
+        let tiles = rows.len().div_ceil(TILE);
+        (0..tiles).map(move |i| {
+            let first = rows.start + i * TILE;
+            let rows = first..rows.end.min(first + TILE);
+            let start = visible.keys(rows.start, keys).end;
+            let near = visible.keys(rows.end - 1, keys).end - start;
+            let end = visible.keys(rows.end, keys).end;
+            Self { rows, keys: start..end, near }
+        })
+    }
+
+    /// The first query of the tile that sees a key of it.
+    pub fn first_to_see<T>(&self, kit: &Kit<T>, key: usize) -> usize {
+        let (from, _) = kit.visible.lanes(self.keys.start + key, self.rows.start);
+        from.max(0) as usize
+    }
+}
+
+multiversion! {
+    pub(in crate::attention) unsafe fn scan_f32(job: &Scan<'_, f32>, state: &mut State<f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = scan_body {
+        v4: [avx512::F32x16, 6, 4, 4, 6], v3: [avx2::F32x8, 6, 2, 6, 2], portable: [portable::F32x4, 6, 2, 6, 2],
+    }
+}
+
+multiversion! {
+    pub(in crate::attention) unsafe fn scan_f64(job: &Scan<'_, f64>, state: &mut State<f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = scan_body {
+        v4: [avx512::F64x8, 6, 4, 4, 6], v3: [avx2::F64x4, 6, 2, 6, 2], portable: [portable::F64x2, 6, 2, 6, 2],
+    }
+}
+
+/// # Safety
+///
+/// State and scratch must be of the kit, and no other task may write the job's rows; the instruction set must
+/// be enabled.
+#[inline(always)]
+unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, const DC: usize>(
+    job: &Scan<'_, V::T>,
+    state: &mut State<V::T>,
+    scratch: &mut Scratch<V::T>,
+    pulse: &Pulse<'_>,
+) -> Found {
+    let (kit, head) = (job.kit, job.head);
+    let (dim, columns) = (kit.monomials.dim(), kit.columns);
+    let mut found = Found { longest: job.extent.longest, ..Found::default() };
+    state.clear();
+    state.add(job.before);
+    for place in Place::of(kit, job.rows.clone(), head.key.rows()) {
+        if pulse.stopped() {
+            break;
+        }
+        let x = scratch.tokens.ptr();
+        scratch.rows.slice(TILE * columns).fill(V::T::ZERO);
+        scratch.masses.slice(TILE).fill(V::T::ZERO);
+        // SAFETY: the tokens exist, and the scratch has room for a tile of queries and one of keys.
+        unsafe {
+            let extent = load::tokens::<V>(&head.query, place.rows.clone(), x);
+            found.counts.suspicious |= !extent.is_finite;
+            let to = (scratch.rows.ptr(), scratch.masses.ptr());
+            read::<V, R, C>(state, &mut scratch.work, x, to, &kit.dead);
+            if !place.keys.is_empty() {
+                load_keys::<V>(kit, head, &place, scratch, &mut found);
+                let (s, near) = (scratch.logits.ptr(), scratch.near.ptr());
+                logits::<V, DR, DC>(dim, x, scratch.keys.ptr(), place.near, s);
+                weigh::<V>(kit, s, near, place.near, None, |j| place.first_to_see(kit, j));
+                let to = (scratch.rows.ptr(), scratch.masses.ptr());
+                add_near::<V, R>(kit, place.near, scratch, to);
+            }
+        }
+        let extent = Extent { mean: job.extent.mean.clone(), longest: found.longest };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (rows, output) = (place.rows.clone(), job.output);
+            finish(kit, head, &extent, output, rows, scratch, &mut found);
+            if !place.keys.is_empty() && place.rows.end < job.rows.end {
+                let (rows, ones) = (scratch.key_rows.ptr(), scratch.key_ones.ptr());
+                let tile = (rows.cast_const(), ones.cast_const());
+                let y = scratch.keys.ptr();
+                absorb::<V, R, C>(state, &mut scratch.work, y, tile, kit.factors.as_ptr());
+            }
+        }
+        found.counts.tiles += 1;
+    }
+    found.counts.flops = 2 * kit.flops(job.rows.len());
+    found.counts.bytes_read = head.query.bytes(job.rows.len());
+    found
+}
+
+/// Loads the keys of a place, and their values.
+///
+/// # Safety
+///
+/// The keys must exist, at least one; the instruction set must be enabled.
+#[inline(always)]
+pub unsafe fn load_keys<V: Lanes>(
+    kit: &Kit<V::T>,
+    head: &Head<'_>,
+    place: &Place,
+    scratch: &mut Scratch<V::T>,
+    found: &mut Found,
+) {
+    let (y, values) = (scratch.keys.ptr(), scratch.key_rows.ptr());
+    let ones = scratch.key_ones.ptr();
+    // SAFETY: the caller's promises.
+    unsafe {
+        let extent = load::tokens::<V>(&head.key, place.keys.clone(), y);
+        let to = (values, ones);
+        let finite =
+            load::values::<V>(&head.value, place.keys.clone(), kit.columns, &kit.zeros, to);
+        found.counts.suspicious |= !(extent.is_finite && finite);
+        let longest = (extent.largest_square * kit.monomials.dim() as f64).sqrt();
+        found.longest = found.longest.max(longest);
+    }
+}
+
+/// Adds the weights in `near` times the values of the keys to rows, and the weights to masses.
+///
+/// # Safety
+///
+/// The instruction set must be enabled.
+#[inline(always)]
+pub unsafe fn add_near<V: Lanes, const R: usize>(
+    kit: &Kit<V::T>,
+    keys: usize,
+    scratch: &mut Scratch<V::T>,
+    (rows, masses): (*mut V::T, *mut V::T),
+) {
+    let (near, values) = (scratch.near.ptr().cast_const(), scratch.key_rows.ptr().cast_const());
+    // SAFETY: arrays of whole tiles.
+    unsafe {
+        let size = (TILE, kit.columns / V::N);
+        let to = (rows, kit.columns);
+        multiply_add::<V, R>((near, 1, TILE), (values, kit.columns), keys, to, size);
+        for t in (0..TILE).step_by(V::N) {
+            let mut sum = [[V::splat(V::T::default()); 1]; 1];
+            for j in 0..keys {
+                sum[0][0] = sum[0][0].add(V::load(near.add(j * TILE + t)));
+            }
+            add_to(masses.add(t), TILE, &sum);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What all tasks of a call share.
+
+use std::ops::Range;
+
+use super::{BLOCK, Monomials, PARTS, State, TILE, parts};
+use crate::attention::{Compute, Head, Problem, Visible};
+use crate::polynomial::SPARE;
+use crate::simd::{Float, Isa};
+use crate::{Error, Result};
+
+/// Features, and what they are multiplied with.
+pub struct Kit<T> {
+    pub monomials: Monomials,
+    /// `e_t scale^t t! / a!` of every feature, zeros behind them; `e_t` is the coefficient, or 1 where that
+    /// is zero: a derivative by it wants the sums all the same.
+    pub factors: Vec<T>,
+    /// Features of degrees whose coefficient is zero.
+    pub dead: Vec<Range<usize>>,
+    /// Width of the values, padded to whole vectors.
+    pub columns: usize,
+    pub width: usize,
+    /// As many as there are columns.
+    pub zeros: Vec<T>,
+    pub coefficients: Vec<f64>,
+    pub scale: f64,
+    /// Both as the kernels have them.
+    pub terms: Vec<T>,
+    pub factor: T,
+    pub visible: Visible,
+    /// Bound on the relative rounding of a sum of weights.
+    rounding: f64,
+}
+
+impl<T: Compute> Kit<T> {
+    /// # Panics
+    ///
+    /// If there are no coefficients.
+    pub fn new(problem: &Problem<'_>, coefficients: &[f64], isa: Isa) -> Result<Self> {
+        assert!(!coefficients.is_empty());
+        let (scale, head) = (problem.scale, problem.heads.first());
+        let (dim, width) = head.map_or((1, 1), |head| (head.query.cols(), head.value.cols()));
+        let degree = coefficients.len().saturating_sub(1);
+        let monomials = Monomials::new(dim, degree)?;
+        let columns = width.next_multiple_of(T::lanes(isa)).max(T::lanes(isa));
+        let needed = monomials.len().checked_mul((columns + 1) * size_of::<T>());
+        needed.filter(|&n| n < isize::MAX as usize).ok_or(Error::Memory { bytes: usize::MAX })?;
+        let mut factors = Vec::new();
+        let room = monomials.len() + BLOCK + SPARE;
+        let refused = Error::Memory { bytes: room * size_of::<T>() };
+        factors.try_reserve_exact(room).map_err(|_| refused)?;
+        let weights = monomials.weights();
+        let mut dead = Vec::new();
+        for (t, &c) in coefficients.iter().enumerate() {
+            let range = monomials.below(t)..monomials.below(t + 1);
+            let by = scale.powi(t as i32) * if c == 0.0 { 1.0 } else { c };
+            factors.extend(weights[range.clone()].iter().map(|w| T::from_f64(w * by)));
+            if c == 0.0 {
+                dead.push(range);
+            }
+        }
+        factors.resize(room, T::ZERO);
+        let keys = head.map_or(0, |head| head.key.rows());
+        let tiles = parts(keys).first().map_or(0, |part| part.len().div_ceil(TILE));
+        let roundings = 2 * degree + 4 + TILE + tiles + PARTS + BLOCK + room / BLOCK;
+        let rounding = 1.01 * roundings as f64 * T::UNIT_ROUNDOFF;
+        let (coefficients, visible) = (coefficients.to_vec(), problem.visible);
+        let zeros = vec![T::ZERO; columns];
+        let terms = coefficients.iter().map(|&c| T::from_f64(c)).collect();
+        let factor = T::from_f64(scale);
+        Ok(Self {
+            monomials,
+            factors,
+            dead,
+            columns,
+            width,
+            zeros,
+            coefficients,
+            scale,
+            terms,
+            factor,
+            visible,
+            rounding,
+        })
+    }
+}
+
+impl<T: Float> Kit<T> {
+    /// Of no tokens yet.
+    pub fn state(&self) -> State<T> {
+        State::new(self.monomials.len(), self.columns)
+    }
+
+    /// The degree of a feature, and what its factor has of the coefficient.
+    pub fn term(&self, feature: usize) -> (usize, f64) {
+        let above = |t: usize| self.monomials.below(t + 1) > feature;
+        let t = (0..self.coefficients.len()).find(|&t| above(t)).unwrap_or(0);
+        let c = self.coefficients[t];
+        (t, if c == 0.0 { 1.0 } else { c })
+    }
+
+    /// Operations of a call.
+    pub fn work(&self, problem: &Problem<'_>) -> u64 {
+        let tokens = |head: &Head<'_>| head.query.rows() + head.key.rows();
+        let tokens: usize = problem.heads.iter().map(tokens).sum();
+        self.flops(tokens)
+    }
+
+    /// Operations that so many tokens take in one pass.
+    pub fn flops(&self, tokens: usize) -> u64 {
+        2 * (tokens * self.monomials.len() * (self.width + 1)) as u64
+    }
+
+    /// What the sum of the weights of a query may be off by.
+    pub fn doubt(&self, query: f64, longest_key: f64, keys: usize) -> f64 {
+        let s = self.scale.abs() * query * longest_key;
+        let size = self.coefficients.iter().rev().fold(0.0, |sum, c| sum * s + c.abs());
+        self.rounding * size * keys as f64
+    }
+}
+
+/// Do two heads have the same keys and values?
+pub fn same(a: &Head<'_>, b: &Head<'_>) -> bool {
+    a.key.is_same_view(&b.key) && a.value.is_same_view(&b.value)
+}
+
+/// Neighbours of so many that are alike.
+pub fn groups(count: usize, alike: impl Fn(usize, usize) -> bool) -> Vec<Range<usize>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    for i in 0..count {
+        match groups.last_mut().filter(|group| alike(group.start, i)) {
+            Some(group) => group.end = i + 1,
+            None => groups.push(i..i + 1),
+        }
+    }
+    groups
+}

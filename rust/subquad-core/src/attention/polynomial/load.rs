@@ -1,0 +1,94 @@
+//! Tiles of tokens, as the passes over features read them.
+
+use std::ops::Range;
+
+use super::TILE;
+use crate::attention::pack::{self, Extent};
+use crate::mat::{MatRef, Rows, with_rows};
+use crate::simd::{Element, Float, Lanes};
+
+/// Queries or keys: a row of [`TILE`] numbers for every coordinate. The last token is repeated.
+///
+/// # Safety
+///
+/// The rows must exist, at least one and at most [`TILE`]; `to` must have room for the tile and a vector
+/// more; the instruction set must be enabled.
+#[inline(always)]
+pub unsafe fn tokens<V: Lanes>(source: &Rows<'_>, rows: Range<usize>, to: *mut V::T) -> Extent {
+    // SAFETY: the caller's promises.
+    unsafe { pack::transposed::<V>(source, rows, TILE, V::T::ONE, to) }
+}
+
+/// Rows of `columns` numbers, less what is common to all, zero behind the last; and a one for every row,
+/// zero behind the last. Are all finite?
+///
+/// # Safety
+///
+/// As [`tokens`]; `mean` must have `columns` numbers.
+#[inline(always)]
+pub unsafe fn values<V: Lanes>(
+    source: &Rows<'_>,
+    rows: Range<usize>,
+    columns: usize,
+    mean: &[V::T],
+    (to, ones): (*mut V::T, *mut V::T),
+) -> bool {
+    assert!(mean.len() == columns && rows.len() <= TILE);
+    // SAFETY: the caller's promises.
+    unsafe {
+        let finite =
+            with_rows!(source, view => rows_of::<V, _>(view, rows.clone(), columns, mean, to));
+        for at in (rows.len() * columns..TILE * columns).step_by(V::N) {
+            V::splat(V::T::ZERO).store(to.add(at));
+        }
+        for t in 0..TILE {
+            *ones.add(t) = if t < rows.len() { V::T::ONE } else { V::T::ZERO };
+        }
+        finite
+    }
+}
+
+/// # Safety
+///
+/// As [`values`].
+#[inline(always)]
+unsafe fn rows_of<V: Lanes, E: Element>(
+    view: &MatRef<'_, E>,
+    rows: Range<usize>,
+    columns: usize,
+    mean: &[V::T],
+    to: *mut V::T,
+) -> bool {
+    // SAFETY: the caller's promises. `read` gives zeros beyond the last column, as the mean does.
+    unsafe {
+        let zero = V::splat(V::T::ZERO);
+        let mut bad = zero;
+        for (t, i) in rows.enumerate() {
+            for c in (0..columns).step_by(V::N) {
+                let x: V = pack::read(view, i, c);
+                bad = x.fma(zero, bad);
+                x.sub(V::load(mean.as_ptr().add(c))).store(to.add(t * columns + c));
+            }
+        }
+        bad.sum() == V::T::ZERO
+    }
+}
+
+/// The mean of the rows, zeros behind it up to a multiple of 16. Of what is not finite it is zero: whoever
+/// reads the rows will notice.
+pub fn mean<T: Float>(rows: &Rows<'_>) -> Vec<T> {
+    let (count, cols) = (rows.rows(), rows.cols());
+    let mut sums = vec![0.0_f64; cols.next_multiple_of(16).max(16)];
+    for i in 0..count {
+        for (j, sum) in sums[..cols].iter_mut().enumerate() {
+            *sum += rows.get(i, j);
+        }
+    }
+    let mean = |sum: f64| if sum.is_finite() { sum / count.max(1) as f64 } else { 0.0 };
+    sums.into_iter().map(|sum| T::narrow(mean(sum))).collect()
+}
+
+/// Norm of a token of a tile.
+pub fn norm<T: Float>(tile: &[T], t: usize) -> f64 {
+    tile.iter().skip(t).step_by(TILE).map(|x| x.to_f64().powi(2)).sum::<f64>().sqrt()
+}

@@ -1,0 +1,259 @@
+//! The tasks of a gradient.
+//!
+//! With `N_i` the numerator of a row, less the mean of the values, and `D_i` its sum of weights, `G_i = dO_i / D_i`
+//! and `g_i = -(dO_i . N_i / D_i) / D_i` are the derivatives by both; and `p(s_ij)` gets `G_i . (v_j - mean) + g_i`.
+//! So the sums `H = sum_j features(k_j) [v_j - mean, 1]` get `sum_i features(q_i) [G_i, g_i]`, the features of
+//! a query `H [G_i, g_i]`, and those of a key the same with the slopes of H: the passes of the forward
+//! direction, and one more back through the features.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::kit::Kit;
+use super::tasks::{Found, Scratch};
+use super::{Extent, State, TILE, load};
+use crate::attention::{Head, pack};
+use crate::mat::{MatCell, MatRef, Rows};
+use crate::par::Pulse;
+use crate::polynomial::{absorb, derive, read};
+use crate::simd::{Float, Lanes, multiversion};
+
+/// Slopes of some queries of a head, and what they say to the sums over keys.
+pub struct QuerySlopes<'a, T> {
+    pub kit: &'a Kit<T>,
+    pub head: &'a Head<'a>,
+    pub rows: Range<usize>,
+    pub state: &'a State<T>,
+    pub extent: &'a Extent<T>,
+    pub grad_out: &'a Rows<'a>,
+    pub query: Option<MatCell<'a, T>>,
+    /// Are derivatives by the coefficients wanted?
+    pub terms: bool,
+}
+
+/// Slopes of some keys and values of a head.
+pub struct KeySlopes<'a, T> {
+    pub kit: &'a Kit<T>,
+    pub head: &'a Head<'a>,
+    pub keys: Range<usize>,
+    /// Slopes of the sums over keys.
+    pub slopes: &'a State<T>,
+    pub extent: &'a Extent<T>,
+    pub key: Option<MatCell<'a, T>>,
+    pub value: Option<MatCell<'a, T>>,
+}
+
+multiversion! {
+    pub(in crate::attention) unsafe fn queries_f32(job: &QuerySlopes<'_, f32>, slopes: &mut State<f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = query_body {
+        v4: [avx512::F32x16, 6, 4, 4, 6], v3: [avx2::F32x8, 6, 2, 6, 2], portable: [portable::F32x4, 6, 2, 6, 2],
+    }
+}
+
+multiversion! {
+    pub(in crate::attention) unsafe fn queries_f64(job: &QuerySlopes<'_, f64>, slopes: &mut State<f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = query_body {
+        v4: [avx512::F64x8, 6, 4, 4, 6], v3: [avx2::F64x4, 6, 2, 6, 2], portable: [portable::F64x2, 6, 2, 6, 2],
+    }
+}
+
+/// # Safety
+///
+/// State, slopes and scratch must be of the kit, and no other task may write the job's rows; the instruction
+/// set must be enabled.
+#[inline(always)]
+unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, const DC: usize>(
+    job: &QuerySlopes<'_, V::T>,
+    slopes: &mut State<V::T>,
+    scratch: &mut Scratch<V::T>,
+    pulse: &Pulse<'_>,
+) -> Found {
+    let (kit, head) = (job.kit, job.head);
+    let dim = kit.monomials.dim();
+    let mut found = Found { terms: vec![0.0; kit.coefficients.len()], ..Found::default() };
+    for start in job.rows.clone().step_by(TILE) {
+        if pulse.stopped() {
+            break;
+        }
+        let some = start..job.rows.end.min(start + TILE);
+        let x = scratch.tokens.ptr();
+        scratch.sums.slice(TILE * kit.columns).fill(V::T::ZERO);
+        scratch.others.slice(TILE).fill(V::T::ZERO);
+        // SAFETY: the queries exist, and the scratch has room for a tile of them.
+        unsafe {
+            let extent = load::tokens::<V>(&head.query, some.clone(), x);
+            let zeros = &kit.zeros;
+            let to = (scratch.rows.ptr(), scratch.masses.ptr());
+            let finite = load::values::<V>(job.grad_out, some.clone(), kit.columns, zeros, to);
+            found.counts.suspicious |= !(extent.is_finite && finite);
+            let to = (scratch.sums.ptr(), scratch.others.ptr());
+            read::<V, R, C>(job.state, &mut scratch.work, x, to, &kit.dead);
+            row_slopes(kit, head, job.extent, some.clone(), scratch, &mut found);
+            if job.query.is_some() || job.terms {
+                let (g, slope) = (scratch.rows.ptr(), scratch.slopes.ptr());
+                turn::<V>(g, kit.columns, scratch.turned.ptr());
+                scratch.slopes.slice(dim * TILE).fill(V::T::ZERO);
+                let of = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
+                let work = &mut scratch.work;
+                let mut note = |m: usize, sum: f64| {
+                    let (t, c) = kit.term(m);
+                    found.terms[t] += sum / c;
+                };
+                let note: Option<&mut dyn FnMut(usize, f64)> =
+                    if job.terms { Some(&mut note) } else { None };
+                derive::<V, DR, DC>(job.state, work, x, of, slope, &kit.dead, note);
+                if let Some(to) = &job.query {
+                    add_rows(to, some.clone(), dim, slope);
+                }
+            }
+            let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
+            absorb::<V, R, C>(slopes, &mut scratch.work, x, tile, kit.factors.as_ptr());
+        }
+        found.counts.tiles += 1;
+    }
+    found.counts.flops = kit.flops(job.rows.len()) * if job.query.is_some() { 3 } else { 2 };
+    let bytes = head.query.bytes(job.rows.len()) + job.grad_out.bytes(job.rows.len());
+    found.counts.bytes_read = bytes;
+    found
+}
+
+/// Makes G and g of a tile out of `dO` in `rows`, N in `sums` and D in `others`: in `rows` and `masses`.
+pub fn row_slopes<T: Float>(
+    kit: &Kit<T>,
+    head: &Head<'_>,
+    extent: &Extent<T>,
+    rows: Range<usize>,
+    scratch: &mut Scratch<T>,
+    found: &mut Found,
+) {
+    let (columns, width) = (kit.columns, kit.width);
+    for (t, i) in rows.enumerate() {
+        let keys = kit.visible.keys(i, head.key.rows()).len();
+        if keys == 0 {
+            scratch.rows.slice(TILE * columns)[t * columns..(t + 1) * columns].fill(T::ZERO);
+            scratch.masses.slice(TILE)[t] = T::ZERO;
+            continue;
+        }
+        let norm = load::norm(scratch.tokens.slice(kit.monomials.dim() * TILE), t);
+        let mut mass = scratch.others.slice(TILE)[t].to_f64();
+        found.counts.suspicious |= !mass.is_finite();
+        let row = t * columns..t * columns + width;
+        let doubt = kit.doubt(norm, extent.longest, keys);
+        if mass.partial_cmp(&doubt) != Some(Ordering::Greater) {
+            let Some((out, sum)) = found.row(kit, head, i) else { continue };
+            mass = sum;
+            let numerators = &mut scratch.sums.slice(TILE * columns)[row.clone()];
+            for ((to, x), mean) in numerators.iter_mut().zip(out).zip(&extent.mean) {
+                *to = T::from_f64((x - mean.to_f64()) * sum);
+            }
+        }
+        let numerators = &scratch.sums.slice(TILE * columns)[row.clone()];
+        let upstream = &mut scratch.rows.slice(TILE * columns)[row];
+        let pairs = upstream.iter().zip(numerators);
+        let dot: f64 = pairs.map(|(g, n)| g.to_f64() * n.to_f64()).sum();
+        let per = T::from_f64(1.0 / mass);
+        for g in upstream {
+            *g = *g * per;
+        }
+        scratch.masses.slice(TILE)[t] = T::from_f64(-dot / (mass * mass));
+    }
+}
+
+multiversion! {
+    pub(in crate::attention) unsafe fn keys_f32(job: &KeySlopes<'_, f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = key_body {
+        v4: [avx512::F32x16, 6, 4, 4, 6], v3: [avx2::F32x8, 6, 2, 6, 2], portable: [portable::F32x4, 6, 2, 6, 2],
+    }
+}
+
+multiversion! {
+    pub(in crate::attention) unsafe fn keys_f64(job: &KeySlopes<'_, f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = key_body {
+        v4: [avx512::F64x8, 6, 4, 4, 6], v3: [avx2::F64x4, 6, 2, 6, 2], portable: [portable::F64x2, 6, 2, 6, 2],
+    }
+}
+
+/// # Safety
+///
+/// As [`query_body`].
+#[inline(always)]
+unsafe fn key_body<V: Lanes, const R: usize, const C: usize, const DR: usize, const DC: usize>(
+    job: &KeySlopes<'_, V::T>,
+    scratch: &mut Scratch<V::T>,
+    pulse: &Pulse<'_>,
+) -> Found {
+    let (kit, head) = (job.kit, job.head);
+    let (dim, columns) = (kit.monomials.dim(), kit.columns);
+    let mut found = Found::default();
+    for start in job.keys.clone().step_by(TILE) {
+        if pulse.stopped() {
+            break;
+        }
+        let some = start..job.keys.end.min(start + TILE);
+        let y = scratch.tokens.ptr();
+        // SAFETY: the keys exist, and the scratch has room for a tile of them.
+        unsafe {
+            let extent = load::tokens::<V>(&head.key, some.clone(), y);
+            found.counts.suspicious |= !extent.is_finite;
+            if let Some(to) = &job.value {
+                scratch.sums.slice(TILE * columns).fill(V::T::ZERO);
+                scratch.others.slice(TILE).fill(V::T::ZERO);
+                let into = (scratch.sums.ptr(), scratch.others.ptr());
+                read::<V, R, C>(job.slopes, &mut scratch.work, y, into, &kit.dead);
+                for (t, j) in some.clone().enumerate() {
+                    let from = &scratch.sums.slice(TILE * columns)[t * columns..];
+                    to.row_mut(j).iter_mut().zip(from).for_each(|(to, &x)| *to = *to + x);
+                }
+            }
+            if let Some(to) = &job.key {
+                let into = (scratch.rows.ptr(), scratch.masses.ptr());
+                let mean = &job.extent.mean[..columns];
+                load::values::<V>(&head.value, some.clone(), columns, mean, into);
+                turn::<V>(scratch.rows.ptr(), columns, scratch.turned.ptr());
+                scratch.slopes.slice(dim * TILE).fill(V::T::ZERO);
+                let of = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
+                let (slope, work) = (scratch.slopes.ptr(), &mut scratch.work);
+                derive::<V, DR, DC>(job.slopes, work, y, of, slope, &kit.dead, None);
+                add_rows(to, some.clone(), dim, slope);
+            }
+        }
+        found.counts.tiles += 1;
+    }
+    let passes = u64::from(job.key.is_some()) + u64::from(job.value.is_some());
+    found.counts.flops = kit.flops(job.keys.len()) * passes;
+    found.counts.bytes_read = head.key.bytes(job.keys.len()) + head.value.bytes(job.keys.len());
+    found
+}
+
+/// Rows of a tile as columns.
+///
+/// # Safety
+///
+/// `from` must have [`TILE`] rows, `to` room for as many columns and a vector more; the instruction set must be
+/// enabled.
+#[inline(always)]
+pub unsafe fn turn<V: Lanes>(from: *const V::T, columns: usize, to: *mut V::T) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let rows = std::slice::from_raw_parts(from, TILE * columns);
+        let rows = MatRef::from_slice(rows, TILE, columns);
+        pack::transposed_rows::<V, _>(&rows, 0..TILE, TILE, V::T::ONE, to);
+    }
+}
+
+/// Adds the columns of a tile to rows.
+///
+/// # Safety
+///
+/// No other task may write the rows; `from` must have `dim` rows of [`TILE`].
+pub unsafe fn add_rows<T: Float>(
+    to: &MatCell<'_, T>,
+    rows: Range<usize>,
+    dim: usize,
+    from: *const T,
+) {
+    for (t, i) in rows.enumerate() {
+        // SAFETY: the caller's promises.
+        let row = unsafe { to.row_mut(i) };
+        for (l, x) in row.iter_mut().enumerate().take(dim) {
+            // SAFETY: as above.
+            *x = *x + unsafe { *from.add(l * TILE + t) };
+        }
+    }
+}

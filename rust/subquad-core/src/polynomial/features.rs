@@ -1,0 +1,270 @@
+//! Features of a tile of tokens, and the derivatives through them.
+//!
+//! A tile holds [`TILE`] tokens; a feature is a row of as many numbers. Features come a few at a time, in
+//! the order of [`monomials`](super::monomials): never more exist. A run of features shares all factors but
+//! the last, and the product of those is kept, one row for each level: one multiplication per feature and
+//! token.
+
+use super::monomials::Walk;
+use crate::scratch::Buffer;
+use crate::simd::{Float, Lanes};
+
+/// Tokens at a time: whole vectors of every type and width, and whole groups of six.
+pub(crate) const TILE: usize = 96;
+
+/// Features at a time: with a tile they fill half of the first cache.
+pub(crate) const BLOCK: usize = 48;
+
+/// Where a pass over the features stands, and the products of the factors that a run shares.
+pub(super) struct Features<T> {
+    walk: Walk,
+    degree: usize,
+    /// Features of the run that have been passed.
+    passed: usize,
+    /// Row k: the product of the first k + 2 factors.
+    products: Buffer<T>,
+    /// Row k: the derivative by the product of the first k + 1 factors, as far as it has been summed up.
+    slopes: Buffer<T>,
+    done: bool,
+}
+
+impl<T: Float> Features<T> {
+    pub fn new(dim: usize, degree: usize) -> Self {
+        let levels = degree.saturating_sub(1);
+        Self {
+            walk: Walk::new(dim, degree),
+            degree,
+            passed: 0,
+            products: Buffer::new(levels * TILE),
+            slopes: Buffer::new(levels * TILE),
+            done: false,
+        }
+    }
+
+    /// Back to the constant.
+    pub fn restart(&mut self, dim: usize) {
+        self.walk = Walk::new(dim, self.degree);
+        (self.passed, self.done) = (0, false);
+        self.slopes.slice(self.degree.saturating_sub(1) * TILE).fill(T::ZERO);
+    }
+
+    /// The product of the first `len` factors.
+    fn product(&mut self, x: *const T, len: usize) -> *const T {
+        match len {
+            1 => x.wrapping_add(self.walk.run().0[0] * TILE),
+            _ => self.products.ptr().wrapping_add((len - 2) * TILE),
+        }
+    }
+
+    /// Goes on to the next run, and gives the number of factors at the front that stay.
+    fn next_run(&mut self) -> Option<usize> {
+        self.passed = 0;
+        let stay = self.walk.advance();
+        self.done = stay.is_none();
+        stay
+    }
+
+    /// Computes the products of a run of which the first `stay` factors are known.
+    ///
+    /// # Safety
+    ///
+    /// `x` must have a row for every variable; the instruction set must be enabled.
+    #[inline(always)]
+    unsafe fn renew<V: Lanes<T = T>>(&mut self, x: *const T, stay: usize) {
+        let len = self.walk.run().0.len();
+        for level in stay.max(1)..len {
+            let (before, l) = (self.product(x, level), self.walk.run().0[level]);
+            let to = self.products.ptr().wrapping_add((level - 1) * TILE);
+            // SAFETY: rows of the tile and of the products, which were made for this degree.
+            unsafe { multiply::<V>(to, before, x.add(l * TILE)) };
+        }
+    }
+
+    /// Writes the next features, at most `room`, and gives their number; none at the end.
+    ///
+    /// # Safety
+    ///
+    /// `x` must have a row for every variable, `to` room for so many; the instruction set must be
+    /// enabled.
+    #[inline(always)]
+    pub unsafe fn fill<V: Lanes<T = T>>(&mut self, x: *const T, to: *mut T, room: usize) -> usize {
+        let mut count = 0;
+        // SAFETY: rows of the tile, of the products and of the room.
+        unsafe {
+            while count < room && !self.done {
+                let (prefix, columns) = self.walk.run();
+                let (len, first) = (prefix.len(), columns.start + self.passed);
+                let some = (columns.end - first).min(room - count);
+                match (self.walk.degree, len) {
+                    (0, _) => fill::<V>(to, T::ONE),
+                    (_, 0) => copy::<V>(to.add(count * TILE), x.add(first * TILE), some),
+                    _ => {
+                        let product = self.product(x, len);
+                        for p in first..first + some {
+                            let to = to.add((count + p - first) * TILE);
+                            multiply::<V>(to, product, x.add(p * TILE));
+                        }
+                    }
+                }
+                (count, self.passed) = (count + some, self.passed + some);
+                if first + some == columns.end
+                    && let Some(stay) = self.next_run()
+                {
+                    self.renew::<V>(x, stay);
+                }
+            }
+        }
+        count
+    }
+
+    /// Takes the derivatives by the next `count` features, and adds what follows to those by the variables.
+    ///
+    /// # Safety
+    ///
+    /// `x` and `slopes_of_x` must have a row for every variable, `slopes` one for each of the features;
+    /// the instruction set must be enabled.
+    #[inline(always)]
+    pub unsafe fn sweep<V: Lanes<T = T>>(
+        &mut self,
+        x: *const T,
+        slopes: *const T,
+        count: usize,
+        slopes_of_x: *mut T,
+    ) {
+        let mut taken = 0;
+        // SAFETY: rows of the tile, of the products and of what is passed.
+        unsafe {
+            while taken < count && !self.done {
+                let (prefix, columns) = self.walk.run();
+                let (len, first) = (prefix.len(), columns.start + self.passed);
+                let some = (columns.end - first).min(count - taken);
+                for p in first..first + some {
+                    let slope = slopes.add((taken + p - first) * TILE);
+                    match (self.walk.degree, len) {
+                        (0, _) => {}
+                        (_, 0) => add::<V>(slopes_of_x.add(p * TILE), slope),
+                        _ => {
+                            let product = self.product(x, len);
+                            let of_product = self.slopes.ptr().add((len - 1) * TILE);
+                            let (x, of_x) = (x.add(p * TILE), slopes_of_x.add(p * TILE));
+                            both::<V>((product, of_product), (x, of_x), slope);
+                        }
+                    }
+                }
+                (taken, self.passed) = (taken + some, self.passed + some);
+                if first + some == columns.end {
+                    let old = self.walk.clone();
+                    let stay = self.next_run();
+                    let (before, _) = old.run();
+                    self.settle::<V>(x, before, stay.unwrap_or(0), slopes_of_x);
+                    if let Some(stay) = stay {
+                        self.renew::<V>(x, stay);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes on what has been summed up by the products of more than the first `stay` factors.
+    ///
+    /// # Safety
+    ///
+    /// As [`sweep`](Self::sweep).
+    #[inline(always)]
+    unsafe fn settle<V: Lanes<T = T>>(
+        &mut self,
+        x: *const T,
+        factors: &[usize],
+        stay: usize,
+        slopes_of_x: *mut T,
+    ) {
+        // SAFETY: as in `sweep`; the products are still those of `factors`.
+        unsafe {
+            for level in (stay..factors.len()).rev() {
+                let slope = self.slopes.ptr().add(level * TILE);
+                let l = factors[level];
+                let of_x = slopes_of_x.add(l * TILE);
+                if level == 0 {
+                    add::<V>(of_x, slope);
+                } else {
+                    let product = match level {
+                        1 => x.add(factors[0] * TILE),
+                        _ => self.products.ptr().add((level - 2) * TILE).cast_const(),
+                    };
+                    let of_product = self.slopes.ptr().add((level - 1) * TILE);
+                    both::<V>((product, of_product), (x.add(l * TILE), of_x), slope);
+                }
+                fill::<V>(slope, T::ZERO);
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// A row must be writable, and the instruction set enabled.
+#[inline(always)]
+unsafe fn fill<V: Lanes>(to: *mut V::T, x: V::T) {
+    for i in (0..TILE).step_by(V::N) {
+        // SAFETY: the caller's promise.
+        unsafe { V::splat(x).store(to.add(i)) };
+    }
+}
+
+/// # Safety
+///
+/// So many rows must be readable and writable; the instruction set must be enabled.
+#[inline(always)]
+unsafe fn copy<V: Lanes>(to: *mut V::T, from: *const V::T, rows: usize) {
+    for i in (0..rows * TILE).step_by(V::N) {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(from.add(i)).store(to.add(i)) };
+    }
+}
+
+/// `to = a b`.
+///
+/// # Safety
+///
+/// As [`copy`], for one row.
+#[inline(always)]
+unsafe fn multiply<V: Lanes>(to: *mut V::T, a: *const V::T, b: *const V::T) {
+    for i in (0..TILE).step_by(V::N) {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(a.add(i)).mul(V::load(b.add(i))).store(to.add(i)) };
+    }
+}
+
+/// `to += a`.
+///
+/// # Safety
+///
+/// As [`copy`], for one row.
+#[inline(always)]
+unsafe fn add<V: Lanes>(to: *mut V::T, a: *const V::T) {
+    for i in (0..TILE).step_by(V::N) {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(to.add(i)).add(V::load(a.add(i))).store(to.add(i)) };
+    }
+}
+
+/// The derivatives by both factors of a product: of each, its value and the sum so far.
+///
+/// # Safety
+///
+/// As [`copy`], for one row of each.
+#[inline(always)]
+unsafe fn both<V: Lanes>(
+    (a, of_a): (*const V::T, *mut V::T),
+    (b, of_b): (*const V::T, *mut V::T),
+    slope: *const V::T,
+) {
+    for i in (0..TILE).step_by(V::N) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let slope = V::load(slope.add(i));
+            slope.fma(V::load(b.add(i)), V::load(of_a.add(i))).store(of_a.add(i));
+            slope.fma(V::load(a.add(i)), V::load(of_b.add(i))).store(of_b.add(i));
+        }
+    }
+}

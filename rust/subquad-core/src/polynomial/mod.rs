@@ -1,0 +1,12 @@
+//! Polynomials of inner products as inner products of features.
+//!
+//! `p(x . y)` is a sum over [`Monomials`] of x times the same of y; so sums over tokens are taken once,
+//! feature by feature, in time and memory linear in the number of tokens.
+
+mod features;
+mod monomials;
+mod state;
+
+pub(crate) use features::{BLOCK, TILE};
+pub use monomials::{Monomials, features};
+pub(crate) use state::{ROWS as SPARE, State, Workspace, absorb, derive, read};

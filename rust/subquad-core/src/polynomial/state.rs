@@ -1,0 +1,311 @@
+//! Sums over tokens, feature by feature: what a polynomial of inner products needs to know of them.
+//!
+//! `sums[m][c] = sum_t feature_m(t) value_c(t)` and `mass[m] = sum_t feature_m(t) weight(t)`. Three
+//! products, each one micro-kernel over blocks of features:
+//!
+//! | pass | product |
+//! |---|---|
+//! | [`absorb`] | features x values, into the sums |
+//! | [`read`] | features x sums, into rows of tokens |
+//! | [`derive`] | sums x slopes of rows, into slopes of features |
+
+use std::ops::Range;
+
+use super::features::{BLOCK, Features, TILE};
+use crate::linalg::tile::{Tile, accumulate, add_to, zero};
+use crate::scratch::Buffer;
+use crate::simd::{Float, Lanes, unroll};
+
+/// Sums over some tokens.
+pub struct State<T> {
+    /// Number of features.
+    len: usize,
+    /// Numbers in a row: the width of the values, padded to whole vectors.
+    columns: usize,
+    sums: Buffer<T>,
+    mass: Buffer<T>,
+}
+
+/// Most rows of a tile of sums.
+pub(crate) const ROWS: usize = 8;
+
+impl<T: Float> State<T> {
+    /// Of no tokens yet.
+    pub fn new(len: usize, columns: usize) -> Self {
+        // Tiles of sums may reach beyond the last feature.
+        let rows = len.next_multiple_of(BLOCK) + ROWS;
+        Self { len, columns, sums: Buffer::new(rows * columns), mass: Buffer::new(rows) }
+    }
+
+    /// The sums of a feature, and its mass.
+    pub fn row(&self, feature: usize) -> (&[T], T) {
+        assert!(feature < self.len);
+        // SAFETY: there are so many rows, and nobody writes while the state is borrowed.
+        unsafe {
+            let sums = self.sums.as_ptr().add(feature * self.columns);
+            (std::slice::from_raw_parts(sums, self.columns), *self.mass.as_ptr().add(feature))
+        }
+    }
+
+    /// Adds the sums of other tokens.
+    pub fn add(&mut self, other: &Self) {
+        assert!(self.len == other.len && self.columns == other.columns);
+        for (to, from, len) in [
+            (&mut self.sums, &other.sums, self.len * self.columns),
+            (&mut self.mass, &other.mass, self.len),
+        ] {
+            for (i, x) in to.slice(len).iter_mut().enumerate() {
+                // SAFETY: as in `row`.
+                *x = *x + unsafe { *from.as_ptr().add(i) };
+            }
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.sums.slice(self.len * self.columns).fill(T::ZERO);
+        self.mass.slice(self.len).fill(T::ZERO);
+    }
+}
+
+/// What a task works with besides: one block of features, and where it is among them.
+pub struct Workspace<T> {
+    dim: usize,
+    features: Features<T>,
+    /// Another pass beside the first.
+    others: Features<T>,
+    block: Buffer<T>,
+    slopes: Buffer<T>,
+}
+
+impl<T: Float> Workspace<T> {
+    pub fn new(dim: usize, degree: usize) -> Self {
+        let rows = BLOCK + ROWS;
+        Self {
+            dim,
+            features: Features::new(dim, degree),
+            others: Features::new(dim, degree),
+            block: Buffer::new(rows * TILE),
+            slopes: Buffer::new(rows * TILE),
+        }
+    }
+}
+
+/// Adds a tile of tokens: `x` has a row for every variable, `values` one for every token, and `weights` a
+/// number for it. What a feature sums up is multiplied by its factor.
+///
+/// # Safety
+///
+/// `factors` must have a number for every feature and for [`ROWS`] more; `x` must have `dim` rows of [`TILE`], `values` [`TILE`] rows of the state's width, `weights` [`TILE`]
+/// numbers; the state must be one of these features; the instruction set must be enabled.
+#[inline(always)]
+pub(crate) unsafe fn absorb<V: Lanes, const R: usize, const C: usize>(
+    state: &mut State<V::T>,
+    work: &mut Workspace<V::T>,
+    x: *const V::T,
+    (values, weights): (*const V::T, *const V::T),
+    factors: *const V::T,
+) {
+    let columns = state.columns;
+    let (block, sums, mass) = (work.block.ptr(), state.sums.ptr(), state.mass.ptr());
+    work.features.restart(work.dim);
+    let mut base = 0;
+    // SAFETY: the caller's promises; tiles of sums reach at most `ROWS` beyond the last feature.
+    unsafe {
+        loop {
+            let count = work.features.fill::<V>(x, block, BLOCK);
+            if count == 0 {
+                break;
+            }
+            for i in (0..count).step_by(R) {
+                let (a, to) = (block.add(i * TILE), sums.add((base + i) * columns));
+                let by = Some(factors.add(base + i));
+                let (b, vectors) = ((values, columns), columns / V::N);
+                over_columns::<V, R, C>((a, TILE, 1), b, TILE, (to, columns), vectors, by);
+            }
+            for i in 0..count {
+                let f = block.add(i * TILE);
+                let mut sum = V::splat(V::T::ZERO);
+                for t in (0..TILE).step_by(V::N) {
+                    sum = V::load(f.add(t)).fma(V::load(weights.add(t)), sum);
+                }
+                let mass = mass.add(base + i);
+                *mass = *mass + sum.sum() * *factors.add(base + i);
+            }
+            base += count;
+        }
+    }
+}
+
+/// Adds to rows of tokens, and to a number for each, what the sums say of them.
+///
+/// # Safety
+///
+/// As [`absorb`]; `rows` and `masses` are written, and `R` must divide [`TILE`].
+#[inline(always)]
+pub(crate) unsafe fn read<V: Lanes, const R: usize, const C: usize>(
+    state: &State<V::T>,
+    work: &mut Workspace<V::T>,
+    x: *const V::T,
+    (rows, masses): (*mut V::T, *mut V::T),
+    dead: &[Range<usize>],
+) {
+    let columns = state.columns;
+    let (block, sums, mass) = (work.block.ptr(), state.sums.as_ptr(), state.mass.as_ptr());
+    work.features.restart(work.dim);
+    let mut base = 0;
+    // SAFETY: the caller's promises.
+    unsafe {
+        loop {
+            let count = work.features.fill::<V>(x, block, BLOCK);
+            if count == 0 {
+                break;
+            }
+            silence(block, base, count, dead);
+            let sums = sums.add(base * columns);
+            for t in (0..TILE).step_by(R) {
+                let (a, to) = (block.add(t).cast_const(), rows.add(t * columns));
+                let (b, vectors) = ((sums, columns), columns / V::N);
+                over_columns::<V, R, C>((a, 1, TILE), b, count, (to, columns), vectors, None);
+            }
+            for t in (0..TILE).step_by(V::N) {
+                let mut sum = V::load(masses.add(t));
+                for i in 0..count {
+                    let f = V::load(block.add(i * TILE + t));
+                    sum = V::splat(*mass.add(base + i)).fma(f, sum);
+                }
+                sum.store(masses.add(t));
+            }
+            base += count;
+        }
+    }
+}
+
+/// Adds to the slopes of the variables what the slopes of rows (transposed: `columns` rows of
+/// [`TILE`]) and of masses mean for them. `note` gets every feature times its slope, summed over the tile.
+///
+/// # Safety
+///
+/// As [`absorb`]; `C` vectors must divide [`TILE`], `R` must divide [`BLOCK`]. `slopes_of_x` is written.
+#[inline(always)]
+pub(crate) unsafe fn derive<V: Lanes, const R: usize, const C: usize>(
+    state: &State<V::T>,
+    work: &mut Workspace<V::T>,
+    x: *const V::T,
+    slopes: (*const V::T, *const V::T),
+    slopes_of_x: *mut V::T,
+    dead: &[Range<usize>],
+    mut note: Option<&mut dyn FnMut(usize, f64)>,
+) {
+    let (columns, len) = (state.columns, state.len);
+    let (block, sums, mass) = (work.slopes.ptr(), state.sums.as_ptr(), state.mass.as_ptr());
+    work.features.restart(work.dim);
+    work.others.restart(work.dim);
+    // SAFETY: the caller's promises; rows of sums exist up to `ROWS` beyond the last feature.
+    unsafe {
+        for base in (0..len).step_by(BLOCK) {
+            let count = BLOCK.min(len - base);
+            for i in (0..count).step_by(R) {
+                let sums = sums.add((base + i) * columns);
+                for t in (0..TILE).step_by(C * V::N) {
+                    let mut acc = zero::<V, R, C>();
+                    unroll!(R, r => {
+                        let mass = V::splat(*mass.add(base + i + r));
+                        for c in 0..C {
+                            acc[r][c] = mass.mul(V::load(slopes.1.add(t + c * V::N)));
+                        }
+                    });
+                    let rows = (slopes.0.add(t), TILE);
+                    accumulate::<V, R, C>(&mut acc, (sums, columns, 1), rows, columns);
+                    unroll!(R, r => {
+                        for c in 0..C {
+                            acc[r][c].store(block.add((i + r) * TILE + t + c * V::N));
+                        }
+                    });
+                }
+            }
+            if let Some(note) = &mut note {
+                let features = work.block.ptr();
+                work.others.fill::<V>(x, features, count);
+                for i in 0..count {
+                    let mut sum = V::splat(V::T::ZERO);
+                    for t in (0..TILE).step_by(V::N) {
+                        let at = i * TILE + t;
+                        sum = V::load(features.add(at)).fma(V::load(block.add(at)), sum);
+                    }
+                    note(base + i, sum.sum().to_f64());
+                }
+            }
+            silence(block, base, count, dead);
+            work.features.sweep::<V>(x, block, count, slopes_of_x);
+        }
+    }
+}
+
+/// Zeroes the rows of a block, whose first feature is `base`, that belong to no term of the polynomial.
+///
+/// # Safety
+///
+/// The block must have `count` rows of [`TILE`].
+unsafe fn silence<T: Float>(block: *mut T, base: usize, count: usize, dead: &[Range<usize>]) {
+    for range in dead {
+        let rows = range.start.clamp(base, base + count)..range.end.clamp(base, base + count);
+        for row in rows {
+            // SAFETY: the caller's promise.
+            unsafe { std::slice::from_raw_parts_mut(block.add((row - base) * TILE), TILE) }
+                .fill(T::ZERO);
+        }
+    }
+}
+
+/// `R` rows of a product, over all its columns, added to what is there; each row times its factor, if there
+/// are any.
+///
+/// # Safety
+///
+/// As [`accumulate`] and [`add_to`], for so many vectors.
+#[inline(always)]
+unsafe fn over_columns<V: Lanes, const R: usize, const C: usize>(
+    a: (*const V::T, usize, usize),
+    (b, b_step): (*const V::T, usize),
+    depth: usize,
+    (to, stride): (*mut V::T, usize),
+    vectors: usize,
+    factors: Option<*const V::T>,
+) {
+    let mut c = 0;
+    // SAFETY: the caller's promises.
+    unsafe {
+        while c + C <= vectors {
+            let mut acc: Tile<V, R, C> = zero();
+            accumulate(&mut acc, a, (b.add(c * V::N), b_step), depth);
+            scale(&mut acc, factors);
+            add_to(to.add(c * V::N), stride, &acc);
+            c += C;
+        }
+        while c < vectors {
+            let mut acc: Tile<V, R, 1> = zero();
+            accumulate(&mut acc, a, (b.add(c * V::N), b_step), depth);
+            scale(&mut acc, factors);
+            add_to(to.add(c * V::N), stride, &acc);
+            c += 1;
+        }
+    }
+}
+
+/// # Safety
+///
+/// A factor must be readable for every row; the instruction set must be enabled.
+#[inline(always)]
+unsafe fn scale<V: Lanes, const R: usize, const C: usize>(
+    acc: &mut Tile<V, R, C>,
+    factors: Option<*const V::T>,
+) {
+    let Some(factors) = factors else { return };
+    unroll!(R, r => {
+        // SAFETY: the caller's promise.
+        let factor = unsafe { V::splat(*factors.add(r)) };
+        for c in 0..C {
+            acc[r][c] = acc[r][c].mul(factor);
+        }
+    });
+}
