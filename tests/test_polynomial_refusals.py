@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -221,6 +222,29 @@ def test_a_row_is_refused_or_right(seed: int, dtype: str, degree: int, is_causal
         exact = weights @ v / total[:, None]
         error = np.abs(out - exact).max(axis=1)
         assert np.all(error <= 100 * unit * (size / total) ** 2 * np.abs(v).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("is_causal", [False, "lower_right"])
+def test_a_sum_is_not_taken_for_positive_when_it_may_be_rounding(
+    is_causal: bool | str, dtype: Any
+) -> None:
+    query, value = np.ones((1, 1), dtype), np.ones((200, 1), dtype)
+    negative = 0
+    for seed in range(60):
+        key = (0.1 * np.random.default_rng(seed).standard_normal((200, 1))).astype(dtype)
+        # The weights 1 + key sum to the rounding error of the last key, of either sign.
+        key[-1] = -200.0 - math.fsum(key[:-1, 0])
+        total = math.fsum([200.0, *key[:, 0]])
+        negative += total <= 0
+        for function in (subquad.polynomial_attention, subquad.reference.polynomial_attention):
+            try:
+                function(query, key, value, [1.0, 1.0], scale=1.0, is_causal=is_causal)
+            except ValueError as refusal:
+                assert "sum" in str(refusal)  # noqa: PT017
+            else:
+                assert total > 0
+    assert negative >= 10
 
 
 def test_more_features_than_memory_are_refused_with_their_bytes() -> None:
