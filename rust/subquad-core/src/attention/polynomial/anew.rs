@@ -29,7 +29,8 @@ pub fn row(
     }
     // Products and sums of the logits, of Horner's scheme, and of the row.
     let roundings = coefficients.len() * (dim + 4) + count + 4;
-    let doubt = 1.01 * roundings as f64 * f64::UNIT_ROUNDOFF * size;
+    let doubt = 1.01 * roundings as f64 * f64::UNIT_ROUNDOFF * size
+        + (roundings * count.max(1)) as f64 * f64::SMALLEST_NORMAL;
     if sum > doubt && sum.is_finite() {
         for x in &mut out {
             *x /= sum;

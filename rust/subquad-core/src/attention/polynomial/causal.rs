@@ -154,7 +154,7 @@ pub unsafe fn load_keys<V: Lanes>(
         let finite =
             load::values::<V>(&head.value, place.keys.clone(), kit.columns, &kit.zeros, to);
         found.counts.suspicious |= !(extent.is_finite && finite);
-        let longest = (extent.largest_square * kit.monomials.dim() as f64).sqrt();
+        let longest = load::longest::<V::T>(&extent, kit.monomials.dim());
         found.longest = found.longest.max(longest);
     }
 }

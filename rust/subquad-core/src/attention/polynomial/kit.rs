@@ -110,11 +110,16 @@ impl<T: Float> Kit<T> {
         2 * (tokens * self.monomials.len() * (self.width + 1)) as u64
     }
 
-    /// What the sum of the weights of a query may be off by.
+    /// What the sum of the weights of a query may be off by: see the top of `polynomial.rs`.
     pub fn doubt(&self, query: f64, longest_key: f64, keys: usize) -> f64 {
-        let s = self.scale.abs() * query * longest_key;
-        let size = self.coefficients.iter().rev().fold(0.0, |sum, c| sum * s + c.abs());
-        self.rounding * size * keys as f64
+        let sum = |s: f64, least: f64| {
+            self.coefficients.iter().rev().fold(0.0, |sum, c| sum * s + (c.abs() + least))
+        };
+        let size = sum(self.scale.abs() * query * longest_key, 0.0);
+        let most = self.scale.abs().max(1.0) * query.max(1.0) * longest_key.max(1.0);
+        let lost = sum(self.monomials.dim().max(1) as f64 * most, 1.0);
+        let products = (2 * self.coefficients.len() + 2) as f64;
+        (self.rounding * size + T::SMALLEST * products * lost) * keys as f64
     }
 }
 

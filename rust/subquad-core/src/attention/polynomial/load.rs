@@ -92,3 +92,8 @@ pub fn mean<T: Float>(rows: &Rows<'_>) -> Vec<T> {
 pub fn norm<T: Float>(tile: &[T], t: usize) -> f64 {
     tile.iter().skip(t).step_by(TILE).map(|x| x.to_f64().powi(2)).sum::<f64>().sqrt()
 }
+
+/// Not below the norm of any token of a tile. Squares that underflow are taken for the smallest that do not.
+pub fn longest<T: Float>(extent: &Extent, dim: usize) -> f64 {
+    (extent.largest_square.max(T::SMALLEST_NORMAL) * (1.0 + 1e-6) * dim as f64).sqrt()
+}

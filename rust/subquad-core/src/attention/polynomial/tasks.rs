@@ -147,7 +147,6 @@ unsafe fn sum_body<V: Lanes, const R: usize, const C: usize>(
 ) -> Found {
     let (kit, head) = (job.kit, job.head);
     let mut found = Found::default();
-    let mut square: f64 = 0.0;
     for start in job.keys.clone().step_by(TILE) {
         if pulse.stopped() {
             break;
@@ -165,13 +164,13 @@ unsafe fn sum_body<V: Lanes, const R: usize, const C: usize>(
                 (values, ones),
             );
             found.counts.suspicious |= !(extent.is_finite && finite);
-            square = square.max(extent.largest_square);
+            let longest = load::longest::<V::T>(&extent, kit.monomials.dim());
+            found.longest = found.longest.max(longest);
             let tile = (values.cast_const(), ones.cast_const());
             absorb::<V, R, C>(state, &mut scratch.work, x, tile, kit.factors.as_ptr());
         }
         found.counts.tiles += 1;
     }
-    found.longest = (square * kit.monomials.dim() as f64).sqrt();
     found.counts.flops = kit.flops(job.keys.len());
     found.counts.bytes_read = head.key.bytes(job.keys.len()) + head.value.bytes(job.keys.len());
     found
