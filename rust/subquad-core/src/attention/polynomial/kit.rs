@@ -42,8 +42,14 @@ impl<T: Compute> Kit<T> {
         let degree = coefficients.len().saturating_sub(1);
         let monomials = Monomials::new(dim, degree)?;
         let columns = width.next_multiple_of(T::lanes(isa)).max(T::lanes(isa));
-        let needed = monomials.len().checked_mul((columns + 1) * size_of::<T>());
-        needed.filter(|&n| n < isize::MAX as usize).ok_or(Error::Memory { bytes: usize::MAX })?;
+        let tokens = head.map_or(0, |head| head.key.rows().max(head.query.rows()));
+        let needed = (monomials.len() + BLOCK + SPARE)
+            .checked_mul((columns + 1) * size_of::<T>())
+            .and_then(|state| state.checked_mul(parts(tokens).len() + 3))
+            .ok_or(Error::Memory { bytes: usize::MAX })?;
+        // An error now, where states made later could only abort.
+        let probe = Vec::<u8>::new().try_reserve_exact(needed);
+        probe.map_err(|_| Error::Memory { bytes: needed })?;
         let mut factors = Vec::new();
         let room = monomials.len() + BLOCK + SPARE;
         let refused = Error::Memory { bytes: room * size_of::<T>() };
