@@ -42,7 +42,10 @@ pub use dense_grad::HeadGradients;
 pub use forward::forward;
 pub use kernels::Compute;
 pub use plan::{Kernel, Plan};
-pub use polynomial::{polynomial_backward, polynomial_forward};
+pub use polynomial::{
+    RowSums, SumsGradients, polynomial_backward, polynomial_forward, polynomial_sums,
+    polynomial_sums_grad,
+};
 pub use visible::Visible;
 
 use std::collections::HashSet;
@@ -220,11 +223,18 @@ fn check_outputs<T>(problem: &Problem<'_>, outputs: &[Output<'_, T>]) -> Result<
             agree("L", head.query.rows(), column.rows())?;
         }
     }
-    // Views can be copied, so the type does not rule out that two heads write the same rows.
-    let whole = outputs.iter().filter(|output| output.out.rows() * output.out.cols() > 0);
-    let places: Vec<_> = whole.map(|output| output.out.at(0, 0)).collect();
-    let distinct: HashSet<_> = places.iter().collect();
-    agree("matrices of their own for all heads, as many as", places.len(), distinct.len())
+    check_distinct("out", outputs.iter().map(|output| &output.out))
+}
+
+/// Views can be copied, so the type does not rule out that two heads write the same rows.
+fn check_distinct<'a, T: 'a>(
+    name: &'static str,
+    cells: impl Iterator<Item = &'a MatCell<'a, T>>,
+) -> Result<()> {
+    let whole = cells.filter(|cell| cell.rows() * cell.cols() > 0);
+    let places: Vec<_> = whole.map(|cell| cell.at(0, 0)).collect();
+    let (count, distinct) = (places.len(), places.iter().collect::<HashSet<_>>().len());
+    Error::unless_equal(name, "matrices of their own for all heads, as many as", count, distinct)
 }
 
 #[cfg(test)]

@@ -21,22 +21,25 @@
 
 use std::ops::Range;
 
-use super::{Compute, Head, Output, Problem, Stats, Visible, check_outputs};
+use super::{Compute, Output, Problem, Stats, check_outputs};
 use crate::Result;
 use crate::par::Par;
 use crate::polynomial::{BLOCK, Monomials, State, TILE};
-use crate::scratch::Pool;
-use crate::simd::Isa;
 
 mod anew;
+mod call;
 mod causal;
 mod causal_slopes;
 mod gradient;
+mod key_slopes;
 mod kit;
 mod load;
 mod near;
 mod slopes;
+mod sums;
 mod tasks;
+
+use call::Call;
 
 pub use causal::Scan;
 pub(in crate::attention) use causal::{scan_f32, scan_f64};
@@ -45,10 +48,12 @@ pub(in crate::attention) use causal_slopes::{
     back_f32, back_f64, scan_slopes_f32, scan_slopes_f64,
 };
 pub use gradient::polynomial_backward;
-use kit::Kit;
-pub use slopes::{KeySlopes, QuerySlopes};
-pub(in crate::attention) use slopes::{keys_f32, keys_f64, queries_f32, queries_f64};
-pub use tasks::{Apply, Found, Scratch, Sum};
+pub use key_slopes::KeySlopes;
+pub(in crate::attention) use key_slopes::{keys_f32, keys_f64};
+pub use slopes::QuerySlopes;
+pub(in crate::attention) use slopes::{queries_f32, queries_f64};
+pub use sums::{RowSums, SumsGradients, polynomial_sums, polynomial_sums_grad};
+pub use tasks::{Apply, Found, Outcome, Scratch, Sum};
 pub(in crate::attention) use tasks::{apply_f32, apply_f64, sum_f32, sum_f64};
 
 /// Tokens whose sums are one part: what is added to a sum in the working precision.
@@ -74,58 +79,82 @@ pub fn polynomial_forward<T: Compute>(
     par: Par<'_>,
 ) -> Result<Stats> {
     check_outputs(problem, outputs)?;
-    let isa = Isa::detect();
-    // Terms that are zero at the end have no part in the result.
+    let outcomes: Vec<_> = outputs.iter().map(|output| Outcome::Quotient(output.out)).collect();
+    Call::new(problem, None, trimmed(coefficients), par, 1)?.forward(&outcomes)
+}
+
+/// Terms that are zero at the end have no part in the result.
+fn trimmed(coefficients: &[f64]) -> &[f64] {
     let degree = coefficients.iter().rposition(|&c| c != 0.0).unwrap_or(0);
-    let kit = Kit::<T>::new(problem, &coefficients[..=degree], isa)?;
-    let par = par.for_work(kit.work(problem));
-    let pool = Pool::new();
-    let mut stats = Stats::default();
-    let heads = &problem.heads;
-    for heads in kit::groups(heads.len(), |a, b| kit::same(&heads[a], &heads[b])) {
-        if problem.visible != Visible::ALL {
-            let first = &problem.heads[heads.start];
-            let before = Before::new(&kit, first, isa, &pool, par, &mut stats)?;
-            let parts = &before.parts;
-            let found = par.map(heads.len() * parts.len(), |i, pulse| {
-                let (h, part) = (heads.start + i / parts.len(), i % parts.len());
-                let (rows, before, extent) = &parts[part];
-                let rows = rows.clone();
-                let (head, output) = (&problem.heads[h], &outputs[h]);
-                let job = Scan { kit: &kit, head, rows, before, extent, output };
-                let mut state = kit.state();
-                // SAFETY: as below.
-                pool.with(
-                    || Scratch::new(&kit),
-                    |scratch| unsafe { T::scan(isa, &job, &mut state, scratch, pulse) },
-                )
-            })?;
-            for (i, found) in found.iter().enumerate() {
-                found.accept(heads.start + i / parts.len(), &mut stats)?;
+    &coefficients[..=degree]
+}
+
+impl<T: Compute> Call<'_, T> {
+    /// Rows of every head.
+    fn forward(&self, outcomes: &[Outcome<'_, T>]) -> Result<Stats> {
+        let mut stats = Stats::default();
+        let heads = &self.heads;
+        for heads in kit::groups(heads.len(), |a, b| heads[a].has_keys_of(&heads[b])) {
+            if self.sees_all() {
+                self.apply(heads, outcomes, &mut stats)?;
+            } else {
+                self.scan(heads, outcomes, &mut stats)?;
             }
-            continue;
         }
-        let (state, extent) = sum(&kit, &problem.heads[heads.start], isa, &pool, par, &mut stats)?;
-        let rows = problem.heads[heads.start].query.rows();
+        Ok(stats)
+    }
+
+    /// Rows of heads that have the same keys, each of which sees all of them.
+    fn apply(
+        &self,
+        heads: Range<usize>,
+        outcomes: &[Outcome<'_, T>],
+        stats: &mut Stats,
+    ) -> Result<()> {
+        let Self { kit, isa, pool, par, .. } = self;
+        let (state, extent) = self.sum(&self.heads[heads.start], stats)?;
+        let rows = self.heads[heads.start].query.rows();
         let blocks = rows.div_ceil(ROWS);
         let found = par.map(heads.len() * blocks, |i, pulse| {
             let (h, start) = (heads.start + i / blocks, i % blocks * ROWS);
             let job = Apply {
-                kit: &kit,
-                head: &problem.heads[h],
+                kit,
+                head: &self.heads[h],
                 rows: start..rows.min(start + ROWS),
                 state: &state,
                 extent: &extent,
-                output: &outputs[h],
+                outcome: outcomes[h],
             };
             // SAFETY: tasks have rows of their own, and nobody else has the outputs during the call.
-            pool.with(|| Scratch::new(&kit), |s| unsafe { T::apply(isa, &job, s, pulse) })
+            pool.with(|| Scratch::new(kit), |s| unsafe { T::apply(*isa, &job, s, pulse) })
         })?;
-        for (i, found) in found.iter().enumerate() {
-            found.accept(heads.start + i / blocks, &mut stats)?;
-        }
+        let mut found = found.iter().enumerate();
+        found.try_for_each(|(i, found)| found.accept(heads.start + i / blocks, stats))
     }
-    Ok(stats)
+
+    /// The same, where each sees those up to a place of its own.
+    fn scan(
+        &self,
+        heads: Range<usize>,
+        outcomes: &[Outcome<'_, T>],
+        stats: &mut Stats,
+    ) -> Result<()> {
+        let Self { kit, isa, pool, par, .. } = self;
+        let parts = self.before(&self.heads[heads.start], stats)?;
+        let found = par.map(heads.len() * parts.len(), |i, pulse| {
+            let h = heads.start + i / parts.len();
+            let before = &parts[i % parts.len()];
+            let job = Scan { kit, head: &self.heads[h], before, outcome: outcomes[h] };
+            let mut state = kit.state();
+            // SAFETY: as above.
+            pool.with(
+                || Scratch::new(kit),
+                |scratch| unsafe { T::scan(*isa, &job, &mut state, scratch, pulse) },
+            )
+        })?;
+        let mut found = found.iter().enumerate();
+        found.try_for_each(|(i, found)| found.accept(heads.start + i / parts.len(), stats))
+    }
 }
 
 /// What the rows of a sum have in common.
@@ -134,101 +163,6 @@ pub struct Extent<T> {
     mean: Vec<T>,
     /// Largest norm of a key.
     longest: f64,
-}
-
-/// The sums over the keys of a head.
-fn sum<T: Compute>(
-    kit: &Kit<T>,
-    head: &Head<'_>,
-    isa: Isa,
-    pool: &Pool<Scratch<T>>,
-    par: Par<'_>,
-    stats: &mut Stats,
-) -> Result<(State<T>, Extent<T>)> {
-    let keys = head.key.rows();
-    let mean = load::mean::<T>(&head.value);
-    let ranges = parts(keys);
-    let sums = par.map(ranges.len(), |i, pulse| {
-        let job = Sum { kit, head, keys: ranges[i].clone(), mean: &mean };
-        let mut state = kit.state();
-        // SAFETY: the state is one of this kit's features.
-        let report = pool.with(
-            || Scratch::new(kit),
-            |scratch| unsafe { T::sum(isa, &job, &mut state, scratch, pulse) },
-        );
-        (state, report)
-    })?;
-    let mut all = kit.state();
-    let mut longest: f64 = 0.0;
-    for (state, report) in &sums {
-        all.add(state);
-        longest = longest.max(report.longest);
-        stats.take(&report.counts);
-    }
-    Ok((all, Extent { mean, longest }))
-}
-
-/// For parts of the queries: their rows, and the sums over the keys that the first of them sees.
-struct Before<T> {
-    parts: Vec<(Range<usize>, State<T>, Extent<T>)>,
-}
-
-impl<T: Compute> Before<T> {
-    fn new(
-        kit: &Kit<T>,
-        head: &Head<'_>,
-        isa: Isa,
-        pool: &Pool<Scratch<T>>,
-        par: Par<'_>,
-        stats: &mut Stats,
-    ) -> Result<Self> {
-        let keys = head.key.rows();
-        let rows = parts(head.query.rows());
-        let mut start = 0;
-        let between: Vec<Range<usize>> = rows
-            .iter()
-            .map(|rows| {
-                let end = kit.visible.keys(rows.start, keys).end;
-                std::mem::replace(&mut start, end)..end
-            })
-            .collect();
-        // Pieces of what lies between two parts, as it may be long.
-        let pieces: Vec<(usize, Range<usize>)> = between
-            .iter()
-            .enumerate()
-            .flat_map(|(i, between)| {
-                let moved = move |piece: Range<usize>| {
-                    (i, between.start + piece.start..between.start + piece.end)
-                };
-                parts(between.len()).into_iter().map(moved)
-            })
-            .collect();
-        let sums = par.map(pieces.len(), |i, pulse| {
-            let keys = pieces[i].1.clone();
-            let job = Sum { kit, head, keys, mean: &kit.zeros };
-            let mut state = kit.state();
-            // SAFETY: the state is one of this kit's features.
-            let found = pool.with(
-                || Scratch::new(kit),
-                |scratch| unsafe { T::sum(isa, &job, &mut state, scratch, pulse) },
-            );
-            (state, found)
-        })?;
-        let (mut all, mut longest) = (kit.state(), 0.0_f64);
-        let mut next = pieces.iter().zip(&sums).peekable();
-        let mut found = Vec::with_capacity(rows.len());
-        for (i, rows) in rows.into_iter().enumerate() {
-            while let Some((_, (state, report))) = next.next_if(|((part, _), _)| *part == i) {
-                all.add(state);
-                longest = longest.max(report.longest);
-                stats.take(&report.counts);
-            }
-            let mut state = kit.state();
-            state.add(&all);
-            found.push((rows, state, Extent { mean: kit.zeros.clone(), longest }));
-        }
-        Ok(Self { parts: found })
-    }
 }
 
 /// Tokens cut into parts, by their number alone.

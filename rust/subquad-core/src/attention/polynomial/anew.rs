@@ -1,12 +1,13 @@
 //! One row, key by key in float64.
 
-use crate::attention::{Head, Visible};
+use super::call::Operands;
+use crate::attention::Visible;
 use crate::simd::Float;
 
 /// The row of the output and the sum of its weights, if that is certainly positive; else the sum, and what it
 /// may be off by.
 pub fn row(
-    head: &Head<'_>,
+    head: &Operands<'_>,
     (scale, visible): (f64, Visible),
     coefficients: &[f64],
     i: usize,

@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 
+use super::call::{Before, Operands};
 use super::kit::Kit;
 use super::near::{logits, multiply_add, weigh};
-use super::tasks::{Found, Scratch, finish};
+use super::tasks::{Found, Outcome, Scratch, finish};
 use super::{Extent, State, TILE, load};
-use crate::attention::{Head, Output};
 use crate::linalg::tile::add_to;
 use crate::par::Pulse;
 use crate::polynomial::{absorb, read};
@@ -19,12 +19,9 @@ use crate::simd::{Float, Lanes, multiversion};
 /// Rows of the output, one tile after the other.
 pub struct Scan<'a, T> {
     pub kit: &'a Kit<T>,
-    pub head: &'a Head<'a>,
-    pub rows: Range<usize>,
-    /// Sums over the keys that the first row sees.
-    pub before: &'a State<T>,
-    pub extent: &'a Extent<T>,
-    pub output: &'a Output<'a, T>,
+    pub head: &'a Operands<'a>,
+    pub before: &'a Before<T>,
+    pub outcome: Outcome<'a, T>,
 }
 
 /// Where a tile of queries stands among the keys.
@@ -88,10 +85,11 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
 ) -> Found {
     let (kit, head) = (job.kit, job.head);
     let (dim, columns) = (kit.monomials.dim(), kit.columns);
-    let mut found = Found { longest: job.extent.longest, ..Found::default() };
+    let Before { rows: part, state: before, extent } = job.before;
+    let mut found = Found { longest: extent.longest, ..Found::default() };
     state.clear();
-    state.add(job.before);
-    for place in Place::of(kit, job.rows.clone(), head.key.rows()) {
+    state.add(before);
+    for place in Place::of(kit, part.clone(), head.key.rows()) {
         if pulse.stopped() {
             break;
         }
@@ -113,22 +111,21 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
                 add_near::<V, R>(kit, place.near, scratch, to);
             }
         }
-        let extent = Extent { mean: job.extent.mean.clone(), longest: found.longest };
+        let extent = Extent { mean: extent.mean.clone(), longest: found.longest };
         // SAFETY: the caller's promise.
         unsafe {
-            let (rows, output) = (place.rows.clone(), job.output);
-            finish(kit, head, &extent, output, rows, scratch, &mut found);
-            if !place.keys.is_empty() && place.rows.end < job.rows.end {
-                let (rows, ones) = (scratch.key_rows.ptr(), scratch.key_ones.ptr());
-                let tile = (rows.cast_const(), ones.cast_const());
+            finish(kit, head, &extent, job.outcome, place.rows.clone(), scratch, &mut found);
+            if !place.keys.is_empty() && place.rows.end < part.end {
+                let (rows, masses) = (scratch.key_rows.ptr(), scratch.key_masses.ptr());
+                let tile = (rows.cast_const(), masses.cast_const());
                 let y = scratch.keys.ptr();
                 absorb::<V, R, C>(state, &mut scratch.work, y, tile, kit.factors.as_ptr());
             }
         }
         found.counts.tiles += 1;
     }
-    found.counts.flops = 2 * kit.flops(job.rows.len());
-    found.counts.bytes_read = head.query.bytes(job.rows.len());
+    found.counts.flops = 2 * kit.flops(part.len());
+    found.counts.bytes_read = head.query.bytes(part.len());
     found
 }
 
@@ -140,26 +137,25 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
 #[inline(always)]
 pub unsafe fn load_keys<V: Lanes>(
     kit: &Kit<V::T>,
-    head: &Head<'_>,
+    head: &Operands<'_>,
     place: &Place,
     scratch: &mut Scratch<V::T>,
     found: &mut Found,
 ) {
     let (y, values) = (scratch.keys.ptr(), scratch.key_rows.ptr());
-    let ones = scratch.key_ones.ptr();
+    let masses = scratch.key_masses.ptr();
     // SAFETY: the caller's promises.
     unsafe {
         let extent = load::tokens::<V>(&head.key, place.keys.clone(), y);
-        let to = (values, ones);
-        let finite =
-            load::values::<V>(&head.value, place.keys.clone(), kit.columns, &kit.zeros, to);
+        let (source, to) = ((&head.value, head.masses.as_ref()), (values, masses));
+        let finite = load::values::<V>(source, place.keys.clone(), kit.columns, &kit.zeros, to);
         found.counts.suspicious |= !(extent.is_finite && finite);
         let longest = load::longest::<V::T>(&extent, kit.monomials.dim());
         found.longest = found.longest.max(longest);
     }
 }
 
-/// Adds the weights in `near` times the values of the keys to rows, and the weights to masses.
+/// Adds the weights in `near` times the values of the keys to rows, and times their masses to sums.
 ///
 /// # Safety
 ///
@@ -169,9 +165,10 @@ pub unsafe fn add_near<V: Lanes, const R: usize>(
     kit: &Kit<V::T>,
     keys: usize,
     scratch: &mut Scratch<V::T>,
-    (rows, masses): (*mut V::T, *mut V::T),
+    (rows, sums): (*mut V::T, *mut V::T),
 ) {
     let (near, values) = (scratch.near.ptr().cast_const(), scratch.key_rows.ptr().cast_const());
+    let masses = scratch.key_masses.ptr();
     // SAFETY: arrays of whole tiles.
     unsafe {
         let size = (TILE, kit.columns / V::N);
@@ -180,9 +177,10 @@ pub unsafe fn add_near<V: Lanes, const R: usize>(
         for t in (0..TILE).step_by(V::N) {
             let mut sum = [[V::splat(V::T::default()); 1]; 1];
             for j in 0..keys {
-                sum[0][0] = sum[0][0].add(V::load(near.add(j * TILE + t)));
+                let mass = V::splat(*masses.add(j));
+                sum[0][0] = V::load(near.add(j * TILE + t)).fma(mass, sum[0][0]);
             }
-            add_to(masses.add(t), TILE, &sum);
+            add_to(sums.add(t), TILE, &sum);
         }
     }
 }

@@ -6,38 +6,27 @@
 
 use std::ops::Range;
 
+use super::call::{Before, Operands};
 use super::causal::{Place, add_near, load_keys};
+use super::key_slopes::settle_keys;
 use super::kit::Kit;
 use super::near::{self, logits, multiply_add, weigh};
-use super::slopes::{add_rows, row_slopes, turn};
+use super::slopes::{Upstream, add_columns, add_rows, read_sums, row_slopes, turn};
 use super::tasks::{Found, Scratch};
-use super::{Extent, State, TILE, load};
-use crate::attention::{Head, HeadGradients};
-use crate::mat::{MatCell, Rows};
+use super::{Extent, RowSums, State, SumsGradients, TILE, load};
 use crate::par::Pulse;
-use crate::polynomial::{absorb, derive, read};
+use crate::polynomial::{absorb, derive};
 use crate::simd::{Float, Lanes, multiversion};
-
-/// What the rows of a head get: G and g of [`slopes`](super::slopes).
-#[derive(Clone, Copy)]
-pub struct Upstream<'a, T> {
-    /// `L x columns`
-    pub rows: MatCell<'a, T>,
-    /// `L x 1`
-    pub masses: MatCell<'a, T>,
-}
 
 /// Slopes of some queries, and of the keys that they see in part.
 pub struct ScanSlopes<'a, T> {
     pub kit: &'a Kit<T>,
-    pub head: &'a Head<'a>,
-    pub rows: Range<usize>,
-    /// Sums over the keys that the first row sees.
-    pub before: &'a State<T>,
-    pub extent: &'a Extent<T>,
-    pub grad_out: &'a Rows<'a>,
-    pub to: HeadGradients<'a, T>,
-    pub upstream: Upstream<'a, T>,
+    pub head: &'a Operands<'a>,
+    pub before: &'a Before<T>,
+    pub upstream: Upstream<'a>,
+    pub to: SumsGradients<'a, T>,
+    /// G and g of [`slopes`](super::slopes), `L x columns` and `L x 1`, kept for the way back.
+    pub kept: RowSums<'a, T>,
     /// Are derivatives by the coefficients wanted?
     pub terms: bool,
 }
@@ -45,12 +34,13 @@ pub struct ScanSlopes<'a, T> {
 /// The rest of the slopes of the keys that enter the sums behind some queries.
 pub struct Back<'a, T> {
     pub kit: &'a Kit<T>,
-    pub head: &'a Head<'a>,
+    pub head: &'a Operands<'a>,
     pub rows: Range<usize>,
     /// Slopes of the sums over the keys, from the queries behind these.
     pub behind: &'a State<T>,
-    pub to: HeadGradients<'a, T>,
-    pub upstream: Upstream<'a, T>,
+    pub to: SumsGradients<'a, T>,
+    /// See [`ScanSlopes`].
+    pub kept: RowSums<'a, T>,
 }
 
 multiversion! {
@@ -81,25 +71,25 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
     let (kit, head) = (job.kit, job.head);
     let (dim, columns) = (kit.monomials.dim(), kit.columns);
     let count = if job.terms { kit.coefficients.len() } else { 0 };
-    let mut found = Found { longest: job.extent.longest, ..Found::default() };
+    let Before { rows: part, state: before, extent } = job.before;
+    let mut found = Found { longest: extent.longest, ..Found::default() };
     found.terms.resize(count, 0.0);
     state.clear();
-    state.add(job.before);
-    for place in Place::of(kit, job.rows.clone(), head.key.rows()) {
+    state.add(before);
+    let divided = job.upstream.sums.is_none();
+    for place in Place::of(kit, part.clone(), head.key.rows()) {
         if pulse.stopped() {
             break;
         }
         let (x, rows) = (scratch.tokens.ptr(), place.rows.clone());
-        scratch.sums.slice(TILE * columns).fill(V::T::ZERO);
-        scratch.others.slice(TILE).fill(V::T::ZERO);
         // SAFETY: the tokens exist, and the scratch has room for a tile of queries and one of keys.
         unsafe {
             let extent = load::tokens::<V>(&head.query, rows.clone(), x);
-            let to = (scratch.rows.ptr(), scratch.masses.ptr());
-            let finite = load::values::<V>(job.grad_out, rows.clone(), columns, &kit.zeros, to);
+            let finite = job.upstream.load::<V>(kit, rows.clone(), scratch);
             found.counts.suspicious |= !(extent.is_finite && finite);
-            let to = (scratch.sums.ptr(), scratch.others.ptr());
-            read::<V, R, C>(state, &mut scratch.work, x, to, &kit.dead);
+            if divided {
+                read_sums::<V, R, C>(kit, state, x, scratch);
+            }
             if !place.keys.is_empty() {
                 load_keys::<V>(kit, head, &place, scratch, &mut found);
                 let (s, weights) = (scratch.logits.ptr(), scratch.near.ptr());
@@ -107,11 +97,16 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
                 let from = |j| place.first_to_see(kit, j);
                 logits::<V, DR, DC>(dim, x, scratch.keys.ptr(), place.near, s);
                 weigh::<V>(kit, s, weights, place.near, Some(by_logit), from);
-                add_near::<V, R>(kit, place.near, scratch, to);
+                if divided {
+                    let to = (scratch.sums.ptr(), scratch.others.ptr());
+                    add_near::<V, R>(kit, place.near, scratch, to);
+                }
             }
-            let extent = Extent { mean: kit.zeros.clone(), longest: found.longest };
-            row_slopes(kit, head, &extent, rows.clone(), scratch, &mut found);
-            keep(job, rows.clone(), scratch);
+            if divided {
+                let extent = Extent { mean: kit.zeros.clone(), longest: found.longest };
+                row_slopes(kit, head, &extent, rows.clone(), scratch, &mut found);
+            }
+            job.kept.store(rows.clone(), columns, scratch);
             turn::<V>(scratch.rows.ptr(), columns, scratch.turned.ptr());
             scratch.slopes.slice(dim * TILE).fill(V::T::ZERO);
             let of = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
@@ -128,41 +123,24 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
                 near_slopes::<V, DR, DC>(job, &place, scratch, &mut found);
             }
             if let Some(to) = &job.to.query {
-                add_rows(to, rows.clone(), dim, scratch.slopes.ptr());
+                add_columns(to, rows.clone(), dim, scratch.slopes.ptr());
             }
             let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
             let factors = kit.factors.as_ptr();
             absorb::<V, R, C>(slopes, &mut scratch.work, x, tile, factors);
-            if !place.keys.is_empty() && rows.end < job.rows.end {
-                let (rows, ones) = (scratch.key_rows.ptr(), scratch.key_ones.ptr());
-                let tile = (rows.cast_const(), ones.cast_const());
+            if !place.keys.is_empty() && rows.end < part.end {
+                let (rows, masses) = (scratch.key_rows.ptr(), scratch.key_masses.ptr());
+                let tile = (rows.cast_const(), masses.cast_const());
                 let y = scratch.keys.ptr();
                 absorb::<V, R, C>(state, &mut scratch.work, y, tile, factors);
             }
         }
         found.counts.tiles += 1;
     }
-    found.counts.flops = 4 * kit.flops(job.rows.len());
-    let bytes = head.query.bytes(job.rows.len()) + job.grad_out.bytes(job.rows.len());
+    found.counts.flops = (3 + u64::from(divided)) * kit.flops(part.len());
+    let bytes = head.query.bytes(part.len()) + job.upstream.rows.bytes(part.len());
     found.counts.bytes_read = bytes;
     found
-}
-
-/// Keeps G and g of a tile for the way back.
-///
-/// # Safety
-///
-/// No other task may write the rows.
-unsafe fn keep<T: Float>(job: &ScanSlopes<'_, T>, rows: Range<usize>, scratch: &mut Scratch<T>) {
-    let columns = job.kit.columns;
-    for (t, i) in rows.enumerate() {
-        let row = &scratch.rows.slice(TILE * columns)[t * columns..(t + 1) * columns];
-        // SAFETY: the caller's promise.
-        unsafe {
-            job.upstream.rows.row_mut(i).copy_from_slice(row);
-            job.upstream.masses.row_mut(i)[0] = scratch.masses.slice(TILE)[t];
-        }
-    }
 }
 
 /// What queries and keys of a tile that see each other in part give each other.
@@ -184,9 +162,10 @@ unsafe fn near_slopes<V: Lanes, const R: usize, const C: usize>(
     let seen = place.keys.start..place.keys.start + keys;
     // SAFETY: arrays of whole tiles; rows of keys and coordinates beyond the last are room that is not read.
     unsafe {
-        let values = (scratch.key_rows.ptr().cast_const(), columns);
-        let (g, mass) = (scratch.turned.ptr(), scratch.masses.ptr());
-        near::upstream::<V, R, C>(values, g, mass, keys, up);
+        let (values, masses) = (scratch.key_rows.ptr(), scratch.key_masses.ptr());
+        let of_keys = (values.cast_const(), masses.cast_const(), columns);
+        let of_rows = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
+        near::upstream::<V, R, C>(of_keys, of_rows, keys, up);
         let (by_logit, from) = (scratch.near_slopes.ptr(), |j| place.first_to_see(kit, j));
         near::settle::<V>(s, by_logit, up, keys, &mut found.terms, from);
         let (y, slope) = (scratch.keys.ptr(), scratch.slopes.ptr());
@@ -195,12 +174,12 @@ unsafe fn near_slopes<V: Lanes, const R: usize, const C: usize>(
         if let Some(to) = &job.to.key {
             let zeros = vec![V::T::ZERO; wide];
             let into = (scratch.queries.ptr(), scratch.others.ptr());
-            load::values::<V>(&head.query, place.rows.clone(), wide, &zeros, into);
+            load::values::<V>((&head.query, None), place.rows.clone(), wide, &zeros, into);
             let (x, sums) = (scratch.queries.ptr(), scratch.key_slopes.ptr());
             scratch.key_slopes.slice(TILE * wide).fill(V::T::ZERO);
             let size = (keys, wide / V::N);
             multiply_add::<V, R>((up, TILE, 1), (x, wide), TILE, (sums, wide), size);
-            add_near_rows(to, seen.clone(), wide, sums);
+            add_rows(to, seen.clone(), wide, sums);
         }
         if let Some(to) = &job.to.value {
             let sums = scratch.key_slopes.ptr();
@@ -208,27 +187,13 @@ unsafe fn near_slopes<V: Lanes, const R: usize, const C: usize>(
             let (weights, rows) = (scratch.near.ptr(), scratch.rows.ptr());
             let size = (keys, columns / V::N);
             multiply_add::<V, R>((weights, TILE, 1), (rows, columns), TILE, (sums, columns), size);
-            add_near_rows(to, seen, columns, sums);
+            add_rows(to, seen.clone(), columns, sums);
         }
-    }
-}
-
-/// Adds rows of `stride` numbers.
-///
-/// # Safety
-///
-/// No other task may write the rows; `from` must have as many.
-unsafe fn add_near_rows<T: Float>(
-    to: &MatCell<'_, T>,
-    rows: Range<usize>,
-    stride: usize,
-    from: *const T,
-) {
-    for (t, i) in rows.enumerate() {
-        // SAFETY: the caller's promises.
-        let (row, from) =
-            unsafe { (to.row_mut(i), std::slice::from_raw_parts(from.add(t * stride), stride)) };
-        row.iter_mut().zip(from).for_each(|(to, &x)| *to = *to + x);
+        if let Some(to) = &job.to.masses {
+            let sums = scratch.key_slopes.ptr();
+            near::add_up::<V>(scratch.near.ptr(), scratch.masses.ptr(), keys, sums);
+            add_rows(to, seen, 1, sums);
+        }
     }
 }
 
@@ -267,7 +232,11 @@ unsafe fn back_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
         unsafe {
             if !place.keys.is_empty() {
                 load_keys::<V>(kit, head, &place, scratch, &mut found);
-                key_slopes::<V, R, C, DR, DC>(job, &place, state, scratch);
+                let (y, rows) = (scratch.keys.ptr(), scratch.key_rows.ptr());
+                let masses = scratch.key_masses.ptr();
+                let tile = (y.cast_const(), rows.cast_const(), masses.cast_const());
+                let keys = place.keys.clone();
+                settle_keys::<V, R, C, DR, DC>(kit, state, &job.to, keys, tile, scratch);
             }
             let x = scratch.tokens.ptr();
             load::tokens::<V>(&head.query, place.rows.clone(), x);
@@ -275,8 +244,8 @@ unsafe fn back_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
             scratch.masses.slice(TILE).fill(V::T::ZERO);
             for (t, i) in place.rows.clone().enumerate() {
                 let row = &mut scratch.rows.slice(TILE * columns)[t * columns..][..columns];
-                row.copy_from_slice(job.upstream.rows.row_mut(i));
-                scratch.masses.slice(TILE)[t] = job.upstream.masses.row_mut(i)[0];
+                row.copy_from_slice(job.kept.rows.row_mut(i));
+                scratch.masses.slice(TILE)[t] = job.kept.sums.row_mut(i)[0];
             }
             let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
             absorb::<V, R, C>(state, &mut scratch.work, x, tile, kit.factors.as_ptr());
@@ -286,39 +255,4 @@ unsafe fn back_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
     found.counts.flops = 3 * kit.flops(job.rows.len());
     found.counts.bytes_read = head.query.bytes(job.rows.len());
     found
-}
-
-/// What the keys of a place get from the queries behind it.
-///
-/// # Safety
-///
-/// As [`scan_body`]; the keys must have been loaded.
-#[inline(always)]
-unsafe fn key_slopes<V: Lanes, const R: usize, const C: usize, const DR: usize, const DC: usize>(
-    job: &Back<'_, V::T>,
-    place: &Place,
-    state: &State<V::T>,
-    scratch: &mut Scratch<V::T>,
-) {
-    let (kit, keys) = (job.kit, place.keys.clone());
-    let (dim, columns) = (kit.monomials.dim(), kit.columns);
-    let y = scratch.keys.ptr();
-    // SAFETY: arrays of whole tiles.
-    unsafe {
-        if let Some(to) = &job.to.value {
-            scratch.sums.slice(TILE * columns).fill(V::T::ZERO);
-            scratch.others.slice(TILE).fill(V::T::ZERO);
-            let into = (scratch.sums.ptr(), scratch.others.ptr());
-            read::<V, R, C>(state, &mut scratch.work, y, into, &kit.dead);
-            add_near_rows(to, keys.clone(), columns, scratch.sums.ptr());
-        }
-        if let Some(to) = &job.to.key {
-            turn::<V>(scratch.key_rows.ptr(), columns, scratch.turned.ptr());
-            scratch.slopes.slice(dim * TILE).fill(V::T::ZERO);
-            let of = (scratch.turned.ptr().cast_const(), scratch.key_ones.ptr().cast_const());
-            let (slope, work) = (scratch.slopes.ptr(), &mut scratch.work);
-            derive::<V, DR, DC>(state, work, y, of, slope, &kit.dead, None);
-            add_rows(to, keys, dim, slope);
-        }
-    }
 }

@@ -1,15 +1,17 @@
 //! The gradient: from a problem to tasks.
 
-use super::causal_slopes::{Back, ScanSlopes, Upstream};
-use super::kit::{self, Kit};
-use super::slopes::{KeySlopes, QuerySlopes};
+use std::ops::Range;
+
+use super::call::{Before, Call};
+use super::causal_slopes::{Back, ScanSlopes};
+use super::key_slopes::KeySlopes;
+use super::kit;
+use super::slopes::{QuerySlopes, Upstream};
 use super::tasks::Scratch;
-use super::{Before, Extent, ROWS, parts, sum};
-use crate::attention::{Compute, Head, HeadGradients, Problem, Stats, Visible};
+use super::{Extent, ROWS, RowSums, State, SumsGradients, parts};
+use crate::attention::{Compute, HeadGradients, Problem, Stats};
 use crate::mat::{MatCell, Rows};
 use crate::par::Par;
-use crate::scratch::Pool;
-use crate::simd::Isa;
 use crate::{Error, Result};
 
 /// Adds the gradients of [`polynomial_forward`](super::polynomial_forward) to those of every head, and to
@@ -25,154 +27,178 @@ pub fn polynomial_backward<T: Compute>(
     coefficients: &[f64],
     grad_out: &[Rows<'_>],
     gradients: &[HeadGradients<'_, T>],
-    mut of_coefficients: Option<&mut [f64]>,
+    of_coefficients: Option<&mut [f64]>,
     par: Par<'_>,
 ) -> Result<Stats> {
     check(problem, grad_out, gradients)?;
     if let Some(to) = &of_coefficients {
         Error::unless_equal("grad_coefficients", "terms", coefficients.len(), to.len())?;
     }
-    let isa = Isa::detect();
-    let kit = Kit::<T>::new(problem, coefficients, isa)?;
-    let par = par.for_work(3 * kit.work(problem));
-    let pool = Pool::new();
-    let mut stats = Stats::default();
-    // What is one array to the keys may be two to their gradients.
-    let place = |cell: &Option<MatCell<'_, T>>| cell.as_ref().map(|cell| cell.at(0, 0));
-    let alike = |a: usize, b: usize| {
-        let (x, y) = (&gradients[a], &gradients[b]);
-        kit::same(&problem.heads[a], &problem.heads[b])
-            && place(&x.key) == place(&y.key)
-            && place(&x.value) == place(&y.value)
-    };
-    for heads in kit::groups(problem.heads.len(), alike) {
-        let first = &problem.heads[heads.start];
-        if first.key.rows() == 0 || first.query.rows() == 0 {
-            continue;
-        }
-        if problem.visible != Visible::ALL {
-            let call = Causal { kit: &kit, isa, pool: &pool, par };
-            let before = Before::new(&kit, first, isa, &pool, par, &mut stats)?;
-            for h in heads {
-                let head = &problem.heads[h];
-                let terms = call.head(
-                    head,
-                    &before,
-                    &grad_out[h],
-                    gradients[h],
-                    &mut stats,
-                    (h, of_coefficients.is_some()),
-                )?;
-                add_terms(of_coefficients.as_deref_mut(), &terms);
+    let call = Call::new(problem, None, coefficients, par, 3)?;
+    let upstream: Vec<_> = grad_out.iter().map(|&rows| Upstream { rows, sums: None }).collect();
+    let gradients: Vec<_> = gradients
+        .iter()
+        .map(|to| SumsGradients { query: to.query, key: to.key, value: to.value, masses: None })
+        .collect();
+    call.backward(&upstream, &gradients, of_coefficients)
+}
+
+impl<T: Compute> Call<'_, T> {
+    /// Adds the gradients of every head, and of the coefficients if wanted.
+    pub fn backward(
+        &self,
+        upstream: &[Upstream<'_>],
+        gradients: &[SumsGradients<'_, T>],
+        mut of_coefficients: Option<&mut [f64]>,
+    ) -> Result<Stats> {
+        let mut stats = Stats::default();
+        // What is one array to the keys may be two to their gradients.
+        let alike = |a: usize, b: usize| {
+            self.heads[a].has_keys_of(&self.heads[b])
+                && gradients[a].places_of_keys() == gradients[b].places_of_keys()
+        };
+        let terms = of_coefficients.as_ref().map_or(0, |to| to.len());
+        for heads in kit::groups(self.heads.len(), alike) {
+            let first = &self.heads[heads.start];
+            if first.key.rows() == 0 || first.query.rows() == 0 {
+                continue;
             }
-            continue;
+            let sums = if self.sees_all() {
+                self.slopes(heads, (upstream, gradients), terms, &mut stats)?
+            } else {
+                self.causal_slopes(heads, (upstream, gradients), terms, &mut stats)?
+            };
+            add_terms(of_coefficients.as_deref_mut().unwrap_or_default(), &sums);
         }
-        let (state, extent) = sum(&kit, first, isa, &pool, par, &mut stats)?;
+        Ok(stats)
+    }
+
+    /// Adds the gradients of heads that have the same keys, each of which sees all of them, and gives the
+    /// derivatives by so many coefficients.
+    fn slopes(
+        &self,
+        heads: Range<usize>,
+        (upstream, gradients): (&[Upstream<'_>], &[SumsGradients<'_, T>]),
+        terms: usize,
+        stats: &mut Stats,
+    ) -> Result<Vec<f64>> {
+        let Self { kit, isa, pool, par, .. } = self;
+        let first = &self.heads[heads.start];
+        let (state, extent) = self.sum(first, stats)?;
         let mut slopes = kit.state();
+        let mut sums = vec![0.0; terms];
         // One head after the other: they may share the gradient of their queries.
         for h in heads.clone() {
-            let head = &problem.heads[h];
+            let head = &self.heads[h];
             let ranges = parts(head.query.rows());
             let found = par.map(ranges.len(), |i, pulse| {
                 let job = QuerySlopes {
-                    kit: &kit,
+                    kit,
                     head,
                     rows: ranges[i].clone(),
                     state: &state,
                     extent: &extent,
-                    grad_out: &grad_out[h],
+                    upstream: upstream[h],
                     query: gradients[h].query,
-                    terms: of_coefficients.is_some(),
+                    terms: terms > 0,
                 };
                 let mut slopes = kit.state();
                 // SAFETY: tasks have rows of their own, and nobody else has them during the call.
                 let found = pool.with(
-                    || Scratch::new(&kit),
-                    |scratch| unsafe { T::query_slopes(isa, &job, &mut slopes, scratch, pulse) },
+                    || Scratch::new(kit),
+                    |scratch| unsafe { T::query_slopes(*isa, &job, &mut slopes, scratch, pulse) },
                 );
                 (slopes, found)
             })?;
             for (part, found) in &found {
                 slopes.add(part);
-                found.accept(h, &mut stats)?;
-                add_terms(of_coefficients.as_deref_mut(), &found.terms);
+                found.accept(h, stats)?;
+                add_terms(&mut sums, &found.terms);
             }
         }
-        let to = &gradients[heads.start];
-        if to.key.is_none() && to.value.is_none() {
-            continue;
+        let (h, keys) = (heads.start, first.key.rows());
+        self.key_slopes((h, keys), &slopes, &extent, gradients[h], stats)?;
+        Ok(sums)
+    }
+
+    /// Adds what the first keys of a head get from the slopes of its sums.
+    fn key_slopes(
+        &self,
+        (h, keys): (usize, usize),
+        slopes: &State<T>,
+        extent: &Extent<T>,
+        to: SumsGradients<'_, T>,
+        stats: &mut Stats,
+    ) -> Result<()> {
+        let Self { kit, isa, pool, par, .. } = self;
+        if !to.wants_keys() {
+            return Ok(());
         }
-        let keys = first.key.rows();
         let found = par.map(keys.div_ceil(ROWS), |i, pulse| {
             let keys = i * ROWS..keys.min((i + 1) * ROWS);
-            let (slopes, extent) = (&slopes, &extent);
-            let (key, value) = (to.key, to.value);
-            let job = KeySlopes { kit: &kit, head: first, keys, slopes, extent, key, value };
+            let job = KeySlopes { kit, head: &self.heads[h], keys, slopes, extent, to };
             // SAFETY: as above.
-            pool.with(|| Scratch::new(&kit), |s| unsafe { T::key_slopes(isa, &job, s, pulse) })
+            pool.with(|| Scratch::new(kit), |s| unsafe { T::key_slopes(*isa, &job, s, pulse) })
         })?;
-        found.iter().try_for_each(|found| found.accept(heads.start, &mut stats))?;
+        found.iter().try_for_each(|found| found.accept(h, stats))
     }
-    Ok(stats)
-}
 
-fn add_terms(to: Option<&mut [f64]>, terms: &[f64]) {
-    for (to, x) in to.into_iter().flatten().zip(terms) {
-        *to += x;
-    }
-}
-
-/// What the tasks of causal heads share.
-struct Causal<'a, T> {
-    kit: &'a Kit<T>,
-    isa: Isa,
-    pool: &'a Pool<Scratch<T>>,
-    par: Par<'a>,
-}
-
-impl<T: Compute> Causal<'_, T> {
-    /// Adds the gradients of a head, and gives the derivatives by the coefficients if wanted.
-    fn head(
+    /// As [`slopes`](Self::slopes), where each sees those up to a place of its own.
+    fn causal_slopes(
         &self,
-        head: &Head<'_>,
-        before: &Before<T>,
-        grad_out: &Rows<'_>,
-        to: HeadGradients<'_, T>,
+        heads: Range<usize>,
+        (upstream, gradients): (&[Upstream<'_>], &[SumsGradients<'_, T>]),
+        terms: usize,
         stats: &mut Stats,
-        (h, wants_terms): (usize, bool),
     ) -> Result<Vec<f64>> {
-        let Self { kit, isa, pool, par } = *self;
-        let (l, columns, count) = (head.query.rows(), kit.columns, before.parts.len());
-        let (mut rows, mut masses) = (vec![T::ZERO; l * columns], vec![T::ZERO; l]);
-        let upstream = Upstream {
+        let parts = self.before(&self.heads[heads.start], stats)?;
+        let mut sums = vec![0.0; terms];
+        for h in heads {
+            self.causal_head((h, &parts), upstream[h], gradients[h], &mut sums, stats)?;
+        }
+        Ok(sums)
+    }
+
+    /// Adds the gradients of a head, and of the coefficients.
+    fn causal_head(
+        &self,
+        (h, parts): (usize, &[Before<T>]),
+        upstream: Upstream<'_>,
+        to: SumsGradients<'_, T>,
+        terms: &mut [f64],
+        stats: &mut Stats,
+    ) -> Result<()> {
+        let Self { kit, isa, pool, par, .. } = self;
+        let head = &self.heads[h];
+        let (l, columns) = (head.query.rows(), kit.columns);
+        let (mut rows, mut sums) = (vec![T::ZERO; l * columns], vec![T::ZERO; l]);
+        let kept = RowSums {
             rows: MatCell::from_slice(&mut rows, l, columns),
-            masses: MatCell::from_slice(&mut masses, l, 1),
+            sums: MatCell::from_slice(&mut sums, l, 1),
         };
-        let found = par.map(count, |i, pulse| {
-            let (rows, before, extent) = &before.parts[i];
-            let (rows, terms) = (rows.clone(), wants_terms);
-            let job = ScanSlopes { kit, head, rows, before, extent, grad_out, to, upstream, terms };
+        let found = par.map(parts.len(), |i, pulse| {
+            let (before, terms) = (&parts[i], !terms.is_empty());
+            let job = ScanSlopes { kit, head, before, upstream, to, kept, terms };
             let (mut state, mut slopes) = (kit.state(), kit.state());
             // SAFETY: parts have rows of their own, and so have the keys behind their tiles; nobody else has
             // the gradients during the call.
             let found = pool.with(
                 || Scratch::new(kit),
                 |scratch| unsafe {
-                    T::scan_slopes(isa, &job, [&mut state, &mut slopes], scratch, pulse)
+                    T::scan_slopes(*isa, &job, [&mut state, &mut slopes], scratch, pulse)
                 },
             );
             (slopes, found)
         })?;
-        let mut terms = vec![0.0; if wants_terms { kit.coefficients.len() } else { 0 }];
         for (_, found) in &found {
             found.accept(h, stats)?;
-            add_terms(Some(&mut terms), &found.terms);
+            add_terms(terms, &found.terms);
         }
-        if to.key.is_none() && to.value.is_none() {
-            return Ok(terms);
+        if !to.wants_keys() {
+            return Ok(());
         }
         // Behind every part; at last, behind the keys that all queries see.
-        let mut behind = Vec::with_capacity(count);
+        let mut behind = Vec::with_capacity(parts.len());
         let mut all = kit.state();
         for (slopes, _) in found.iter().rev() {
             let mut state = kit.state();
@@ -181,29 +207,24 @@ impl<T: Compute> Causal<'_, T> {
             all.add(slopes);
         }
         behind.reverse();
-        let back = par.map(count, |i, pulse| {
-            let rows = before.parts[i].0.clone();
-            let job = Back { kit, head, rows, behind: &behind[i], to, upstream };
+        let back = par.map(parts.len(), |i, pulse| {
+            let rows = parts[i].rows.clone();
+            let job = Back { kit, head, rows, behind: &behind[i], to, kept };
             let mut state = kit.state();
             // SAFETY: as above.
             pool.with(
                 || Scratch::new(kit),
-                |scratch| unsafe { T::back(isa, &job, &mut state, scratch, pulse) },
+                |scratch| unsafe { T::back(*isa, &job, &mut state, scratch, pulse) },
             )
         })?;
         back.iter().try_for_each(|found| found.accept(h, stats))?;
         let keys = kit.visible.keys(0, head.key.rows()).end;
-        let extent = Extent { mean: kit.zeros.clone(), longest: 0.0 };
-        let found = par.map(keys.div_ceil(ROWS), |i, pulse| {
-            let keys = i * ROWS..keys.min((i + 1) * ROWS);
-            let (key, value) = (to.key, to.value);
-            let job = KeySlopes { kit, head, keys, slopes: &all, extent: &extent, key, value };
-            // SAFETY: as above.
-            pool.with(|| Scratch::new(kit), |s| unsafe { T::key_slopes(isa, &job, s, pulse) })
-        })?;
-        found.iter().try_for_each(|found| found.accept(h, stats))?;
-        Ok(terms)
+        self.key_slopes((h, keys), &all, &parts[0].extent, to, stats)
     }
+}
+
+fn add_terms(to: &mut [f64], terms: &[f64]) {
+    to.iter_mut().zip(terms).for_each(|(to, x)| *to += x);
 }
 
 fn check<T>(

@@ -129,11 +129,6 @@ impl<T: Float> Kit<T> {
     }
 }
 
-/// Do two heads have the same keys and values?
-pub fn same(a: &Head<'_>, b: &Head<'_>) -> bool {
-    a.key.is_same_view(&b.key) && a.value.is_same_view(&b.value)
-}
-
 /// Neighbours of so many that are alike.
 pub fn groups(count: usize, alike: impl Fn(usize, usize) -> bool) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();

@@ -19,19 +19,19 @@ pub unsafe fn tokens<V: Lanes>(source: &Rows<'_>, rows: Range<usize>, to: *mut V
     unsafe { pack::transposed::<V>(source, rows, TILE, V::T::ONE, to) }
 }
 
-/// Rows of `columns` numbers, less what is common to all, zero behind the last; and a one for every row,
-/// zero behind the last. Are all finite?
+/// Rows of `columns` numbers, less what is common to all, zero behind the last; and the mass of every row, one
+/// if nothing is said, zero behind the last. Are all finite?
 ///
 /// # Safety
 ///
-/// As [`tokens`]; `mean` must have `columns` numbers.
+/// As [`tokens`], also for the masses.
 #[inline(always)]
 pub unsafe fn values<V: Lanes>(
-    source: &Rows<'_>,
+    (source, masses): (&Rows<'_>, Option<&Rows<'_>>),
     rows: Range<usize>,
     columns: usize,
     mean: &[V::T],
-    (to, ones): (*mut V::T, *mut V::T),
+    (to, to_masses): (*mut V::T, *mut V::T),
 ) -> bool {
     assert!(mean.len() == columns && rows.len() <= TILE);
     // SAFETY: the caller's promises.
@@ -41,11 +41,22 @@ pub unsafe fn values<V: Lanes>(
         for at in (rows.len() * columns..TILE * columns).step_by(V::N) {
             V::splat(V::T::ZERO).store(to.add(at));
         }
-        for t in 0..TILE {
-            *ones.add(t) = if t < rows.len() { V::T::ONE } else { V::T::ZERO };
-        }
-        finite
+        let to = std::slice::from_raw_parts_mut(to_masses, TILE);
+        finite & masses_of(masses, rows, to)
     }
+}
+
+/// See [`values`].
+fn masses_of<T: Float>(source: Option<&Rows<'_>>, rows: Range<usize>, to: &mut [T]) -> bool {
+    let (to, behind) = to.split_at_mut(rows.len());
+    behind.fill(T::ZERO);
+    match source {
+        Some(source) => {
+            to.iter_mut().zip(rows).for_each(|(to, i)| *to = T::narrow(source.get(i, 0)));
+        }
+        None => to.fill(T::ONE),
+    }
+    to.iter().all(|x| x.is_finite())
 }
 
 /// # Safety

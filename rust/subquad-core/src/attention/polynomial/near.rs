@@ -109,17 +109,17 @@ pub unsafe fn multiply_add<V: Lanes, const R: usize>(
     }
 }
 
-/// What the weights get: `values . upstream + constant` for every key and query.
+/// What the weights get: `values . rows + mass sum` for every key, which has values and a mass, and every query,
+/// which has a row and a sum; `rows` has those as columns.
 ///
 /// # Safety
 ///
-/// `values` must have a row of `columns` for every key and for `R` more, `upstream` a row of [`TILE`] for every
-/// column, `constant` [`TILE`] numbers; for the rest see [`logits`].
+/// `values` must have a row of `columns` and `masses` a number for every key and for `R` more, `rows` a row of
+/// [`TILE`] for every column, `sums` [`TILE`] numbers; for the rest see [`logits`].
 #[inline(always)]
 pub unsafe fn upstream<V: Lanes, const R: usize, const C: usize>(
-    (values, columns): (*const V::T, usize),
-    upstream: *const V::T,
-    constant: *const V::T,
+    (values, masses, columns): (*const V::T, *const V::T, usize),
+    (rows, sums): (*const V::T, *const V::T),
     keys: usize,
     to: *mut V::T,
 ) {
@@ -129,12 +129,13 @@ pub unsafe fn upstream<V: Lanes, const R: usize, const C: usize>(
             unsafe {
                 let mut acc: Tile<V, R, C> = zero();
                 unroll!(R, r => {
+                    let mass = V::splat(*masses.add(j + r));
                     for c in 0..C {
-                        acc[r][c] = V::load(constant.add(t + c * V::N));
+                        acc[r][c] = mass.mul(V::load(sums.add(t + c * V::N)));
                     }
                 });
                 let a = (values.add(j * columns), columns, 1);
-                accumulate(&mut acc, a, (upstream.add(t), TILE), columns);
+                accumulate(&mut acc, a, (rows.add(t), TILE), columns);
                 unroll!(R, r => {
                     for c in 0..C {
                         acc[r][c].store(to.add((j + r) * TILE + t + c * V::N));
@@ -179,6 +180,32 @@ pub unsafe fn settle<V: Lanes>(
                 }
                 up.mul(V::load(slopes.add(at))).store(upstream.add(at));
             }
+        }
+    }
+}
+
+/// `to[j] = sum_t weights[j][t] of_queries[t]` for every key.
+///
+/// # Safety
+///
+/// `weights` must have a row of [`TILE`] for every key, `of_queries` [`TILE`] numbers; the instruction set must
+/// be enabled.
+#[inline(always)]
+pub unsafe fn add_up<V: Lanes>(
+    weights: *const V::T,
+    of_queries: *const V::T,
+    keys: usize,
+    to: *mut V::T,
+) {
+    for j in 0..keys {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let mut sum = V::splat(V::T::ZERO);
+            for t in (0..TILE).step_by(V::N) {
+                let weights = V::load(weights.add(j * TILE + t));
+                sum = weights.fma(V::load(of_queries.add(t)), sum);
+            }
+            *to.add(j) = sum.sum();
         }
     }
 }

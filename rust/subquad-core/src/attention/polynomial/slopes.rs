@@ -4,43 +4,62 @@
 //! and `g_i = -(dO_i . N_i / D_i) / D_i` are the derivatives by both; and `p(s_ij)` gets `G_i . (v_j - mean) + g_i`.
 //! So the sums `H = sum_j features(k_j) [v_j - mean, 1]` get `sum_i features(q_i) [G_i, g_i]`, the features of
 //! a query `H [G_i, g_i]`, and those of a key the same with the slopes of H: the passes of the forward
-//! direction, and one more back through the features.
+//! direction, and one more back through the features. Of sums that nothing divides G and g are given.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use super::call::Operands;
 use super::kit::Kit;
 use super::tasks::{Found, Scratch};
 use super::{Extent, State, TILE, load};
-use crate::attention::{Head, pack};
+use crate::attention::pack;
 use crate::mat::{MatCell, MatRef, Rows};
 use crate::par::Pulse;
 use crate::polynomial::{absorb, derive, read};
 use crate::simd::{Float, Lanes, multiversion};
 
+/// What the rows of a head get.
+#[derive(Clone, Copy)]
+pub struct Upstream<'a> {
+    /// dO, or G of sums that nothing divides: `L x Ev`.
+    pub rows: Rows<'a>,
+    /// g of such sums, `L x 1`.
+    pub sums: Option<Rows<'a>>,
+}
+
+impl Upstream<'_> {
+    /// Loads the rows of a tile, and its sums if there are any. Are all finite?
+    ///
+    /// # Safety
+    ///
+    /// The rows must exist; the instruction set must be enabled.
+    #[inline(always)]
+    pub(super) unsafe fn load<V: Lanes>(
+        &self,
+        kit: &Kit<V::T>,
+        rows: Range<usize>,
+        scratch: &mut Scratch<V::T>,
+    ) -> bool {
+        let (from, to) = ((&self.rows, self.sums.as_ref()), scratch.rows.ptr());
+        // SAFETY: the caller's promises.
+        unsafe {
+            load::values::<V>(from, rows, kit.columns, &kit.zeros, (to, scratch.masses.ptr()))
+        }
+    }
+}
+
 /// Slopes of some queries of a head, and what they say to the sums over keys.
 pub struct QuerySlopes<'a, T> {
     pub kit: &'a Kit<T>,
-    pub head: &'a Head<'a>,
+    pub head: &'a Operands<'a>,
     pub rows: Range<usize>,
     pub state: &'a State<T>,
     pub extent: &'a Extent<T>,
-    pub grad_out: &'a Rows<'a>,
+    pub upstream: Upstream<'a>,
     pub query: Option<MatCell<'a, T>>,
     /// Are derivatives by the coefficients wanted?
     pub terms: bool,
-}
-
-/// Slopes of some keys and values of a head.
-pub struct KeySlopes<'a, T> {
-    pub kit: &'a Kit<T>,
-    pub head: &'a Head<'a>,
-    pub keys: Range<usize>,
-    /// Slopes of the sums over keys.
-    pub slopes: &'a State<T>,
-    pub extent: &'a Extent<T>,
-    pub key: Option<MatCell<'a, T>>,
-    pub value: Option<MatCell<'a, T>>,
 }
 
 multiversion! {
@@ -75,18 +94,15 @@ unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
         }
         let some = start..job.rows.end.min(start + TILE);
         let x = scratch.tokens.ptr();
-        scratch.sums.slice(TILE * kit.columns).fill(V::T::ZERO);
-        scratch.others.slice(TILE).fill(V::T::ZERO);
         // SAFETY: the queries exist, and the scratch has room for a tile of them.
         unsafe {
             let extent = load::tokens::<V>(&head.query, some.clone(), x);
-            let zeros = &kit.zeros;
-            let to = (scratch.rows.ptr(), scratch.masses.ptr());
-            let finite = load::values::<V>(job.grad_out, some.clone(), kit.columns, zeros, to);
+            let finite = job.upstream.load::<V>(kit, some.clone(), scratch);
             found.counts.suspicious |= !(extent.is_finite && finite);
-            let to = (scratch.sums.ptr(), scratch.others.ptr());
-            read::<V, R, C>(job.state, &mut scratch.work, x, to, &kit.dead);
-            row_slopes(kit, head, job.extent, some.clone(), scratch, &mut found);
+            if job.upstream.sums.is_none() {
+                read_sums::<V, R, C>(kit, job.state, x, scratch);
+                row_slopes(kit, head, job.extent, some.clone(), scratch, &mut found);
+            }
             if job.query.is_some() || job.terms {
                 let (g, slope) = (scratch.rows.ptr(), scratch.slopes.ptr());
                 turn::<V>(g, kit.columns, scratch.turned.ptr());
@@ -101,7 +117,7 @@ unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
                     if job.terms { Some(&mut note) } else { None };
                 derive::<V, DR, DC>(job.state, work, x, of, slope, &kit.dead, note);
                 if let Some(to) = &job.query {
-                    add_rows(to, some.clone(), dim, slope);
+                    add_columns(to, some.clone(), dim, slope);
                 }
             }
             let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
@@ -109,16 +125,37 @@ unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
         }
         found.counts.tiles += 1;
     }
-    found.counts.flops = kit.flops(job.rows.len()) * if job.query.is_some() { 3 } else { 2 };
-    let bytes = head.query.bytes(job.rows.len()) + job.grad_out.bytes(job.rows.len());
+    let derives = job.query.is_some() || job.terms;
+    let passes = 1 + u64::from(job.upstream.sums.is_none()) + u64::from(derives);
+    found.counts.flops = kit.flops(job.rows.len()) * passes;
+    let bytes = head.query.bytes(job.rows.len()) + job.upstream.rows.bytes(job.rows.len());
     found.counts.bytes_read = bytes;
     found
+}
+
+/// Reads rows and sums of a tile, into `sums` and `others`.
+///
+/// # Safety
+///
+/// State and scratch must be of the kit, and `x` a tile of tokens; the instruction set must be enabled.
+#[inline(always)]
+pub unsafe fn read_sums<V: Lanes, const R: usize, const C: usize>(
+    kit: &Kit<V::T>,
+    state: &State<V::T>,
+    x: *const V::T,
+    scratch: &mut Scratch<V::T>,
+) {
+    scratch.sums.slice(TILE * kit.columns).fill(V::T::ZERO);
+    scratch.others.slice(TILE).fill(V::T::ZERO);
+    let to = (scratch.sums.ptr(), scratch.others.ptr());
+    // SAFETY: the caller's promises.
+    unsafe { read::<V, R, C>(state, &mut scratch.work, x, to, &kit.dead) };
 }
 
 /// Makes G and g of a tile out of `dO` in `rows`, N in `sums` and D in `others`: in `rows` and `masses`.
 pub fn row_slopes<T: Float>(
     kit: &Kit<T>,
-    head: &Head<'_>,
+    head: &Operands<'_>,
     extent: &Extent<T>,
     rows: Range<usize>,
     scratch: &mut Scratch<T>,
@@ -157,70 +194,6 @@ pub fn row_slopes<T: Float>(
     }
 }
 
-multiversion! {
-    pub(in crate::attention) unsafe fn keys_f32(job: &KeySlopes<'_, f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = key_body {
-        v4: [avx512::F32x16, 6, 4, 4, 6], v3: [avx2::F32x8, 6, 2, 6, 2], portable: [portable::F32x4, 6, 2, 6, 2],
-    }
-}
-
-multiversion! {
-    pub(in crate::attention) unsafe fn keys_f64(job: &KeySlopes<'_, f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = key_body {
-        v4: [avx512::F64x8, 6, 4, 4, 6], v3: [avx2::F64x4, 6, 2, 6, 2], portable: [portable::F64x2, 6, 2, 6, 2],
-    }
-}
-
-/// # Safety
-///
-/// As [`query_body`].
-#[inline(always)]
-unsafe fn key_body<V: Lanes, const R: usize, const C: usize, const DR: usize, const DC: usize>(
-    job: &KeySlopes<'_, V::T>,
-    scratch: &mut Scratch<V::T>,
-    pulse: &Pulse<'_>,
-) -> Found {
-    let (kit, head) = (job.kit, job.head);
-    let (dim, columns) = (kit.monomials.dim(), kit.columns);
-    let mut found = Found::default();
-    for start in job.keys.clone().step_by(TILE) {
-        if pulse.stopped() {
-            break;
-        }
-        let some = start..job.keys.end.min(start + TILE);
-        let y = scratch.tokens.ptr();
-        // SAFETY: the keys exist, and the scratch has room for a tile of them.
-        unsafe {
-            let extent = load::tokens::<V>(&head.key, some.clone(), y);
-            found.counts.suspicious |= !extent.is_finite;
-            if let Some(to) = &job.value {
-                scratch.sums.slice(TILE * columns).fill(V::T::ZERO);
-                scratch.others.slice(TILE).fill(V::T::ZERO);
-                let into = (scratch.sums.ptr(), scratch.others.ptr());
-                read::<V, R, C>(job.slopes, &mut scratch.work, y, into, &kit.dead);
-                for (t, j) in some.clone().enumerate() {
-                    let from = &scratch.sums.slice(TILE * columns)[t * columns..];
-                    to.row_mut(j).iter_mut().zip(from).for_each(|(to, &x)| *to = *to + x);
-                }
-            }
-            if let Some(to) = &job.key {
-                let into = (scratch.rows.ptr(), scratch.masses.ptr());
-                let mean = &job.extent.mean[..columns];
-                load::values::<V>(&head.value, some.clone(), columns, mean, into);
-                turn::<V>(scratch.rows.ptr(), columns, scratch.turned.ptr());
-                scratch.slopes.slice(dim * TILE).fill(V::T::ZERO);
-                let of = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
-                let (slope, work) = (scratch.slopes.ptr(), &mut scratch.work);
-                derive::<V, DR, DC>(job.slopes, work, y, of, slope, &kit.dead, None);
-                add_rows(to, some.clone(), dim, slope);
-            }
-        }
-        found.counts.tiles += 1;
-    }
-    let passes = u64::from(job.key.is_some()) + u64::from(job.value.is_some());
-    found.counts.flops = kit.flops(job.keys.len()) * passes;
-    found.counts.bytes_read = head.key.bytes(job.keys.len()) + head.value.bytes(job.keys.len());
-    found
-}
-
 /// Rows of a tile as columns.
 ///
 /// # Safety
@@ -242,7 +215,7 @@ pub unsafe fn turn<V: Lanes>(from: *const V::T, columns: usize, to: *mut V::T) {
 /// # Safety
 ///
 /// No other task may write the rows; `from` must have `dim` rows of [`TILE`].
-pub unsafe fn add_rows<T: Float>(
+pub unsafe fn add_columns<T: Float>(
     to: &MatCell<'_, T>,
     rows: Range<usize>,
     dim: usize,
@@ -255,5 +228,24 @@ pub unsafe fn add_rows<T: Float>(
             // SAFETY: as above.
             *x = *x + unsafe { *from.add(l * TILE + t) };
         }
+    }
+}
+
+/// Adds rows of `stride` numbers.
+///
+/// # Safety
+///
+/// No other task may write the rows; `from` must have as many.
+pub unsafe fn add_rows<T: Float>(
+    to: &MatCell<'_, T>,
+    rows: Range<usize>,
+    stride: usize,
+    from: *const T,
+) {
+    for (t, i) in rows.enumerate() {
+        // SAFETY: the caller's promises.
+        let (row, from) =
+            unsafe { (to.row_mut(i), std::slice::from_raw_parts(from.add(t * stride), stride)) };
+        row.iter_mut().zip(from).for_each(|(to, &x)| *to = *to + x);
     }
 }

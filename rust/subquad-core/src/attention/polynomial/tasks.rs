@@ -3,10 +3,12 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use super::call::Operands;
 use super::kit::Kit;
-use super::{Extent, State, TILE, anew, load};
+use super::{Extent, RowSums, State, TILE, anew, load};
 use crate::attention::dense::Report;
-use crate::attention::{Head, Output, Stats, Visible};
+use crate::attention::{Stats, Visible};
+use crate::mat::MatCell;
 use crate::par::Pulse;
 use crate::polynomial::{SPARE, Workspace, absorb, read};
 use crate::scratch::Buffer;
@@ -16,7 +18,7 @@ use crate::{Error, Result};
 /// Sums over some keys of a head.
 pub struct Sum<'a, T> {
     pub kit: &'a Kit<T>,
-    pub head: &'a Head<'a>,
+    pub head: &'a Operands<'a>,
     pub keys: Range<usize>,
     pub mean: &'a [T],
 }
@@ -24,11 +26,20 @@ pub struct Sum<'a, T> {
 /// Rows of the output from sums over the keys.
 pub struct Apply<'a, T> {
     pub kit: &'a Kit<T>,
-    pub head: &'a Head<'a>,
+    pub head: &'a Operands<'a>,
     pub rows: Range<usize>,
     pub state: &'a State<T>,
     pub extent: &'a Extent<T>,
-    pub output: &'a Output<'a, T>,
+    pub outcome: Outcome<'a, T>,
+}
+
+/// Where rows of sums go.
+#[derive(Clone, Copy)]
+pub enum Outcome<'a, T> {
+    /// Divided by the sums of weights: rows of attention, `L x Ev`.
+    Quotient(MatCell<'a, T>),
+    /// As they are.
+    Sums(RowSums<'a, T>),
 }
 
 /// Workspace of a task.
@@ -44,7 +55,7 @@ pub struct Scratch<T> {
     /// Of causal attention, a tile of keys: as `tokens`, `rows` and `masses`.
     pub keys: Buffer<T>,
     pub key_rows: Buffer<T>,
-    pub key_ones: Buffer<T>,
+    pub key_masses: Buffer<T>,
     /// Key by key, see [`near`](super::near): logits, weights, their slopes, and those of the loss.
     pub logits: Buffer<T>,
     pub near: Buffer<T>,
@@ -71,7 +82,7 @@ impl<T: Float> Scratch<T> {
             sums: Buffer::new(TILE * kit.columns),
             keys: causal((dim + SPARE) * TILE),
             key_rows: causal(TILE * kit.columns),
-            key_ones: causal(TILE),
+            key_masses: causal(TILE),
             logits: causal(TILE * TILE),
             near: causal(TILE * TILE),
             near_slopes: causal(TILE * TILE),
@@ -111,7 +122,7 @@ impl Found {
     pub fn row<T: Float>(
         &mut self,
         kit: &Kit<T>,
-        head: &Head<'_>,
+        head: &Operands<'_>,
         i: usize,
     ) -> Option<(Vec<f64>, f64)> {
         self.anew += 1;
@@ -157,7 +168,7 @@ unsafe fn sum_body<V: Lanes, const R: usize, const C: usize>(
         unsafe {
             let extent = load::tokens::<V>(&head.key, some.clone(), x);
             let finite = load::values::<V>(
-                &head.value,
+                (&head.value, head.masses.as_ref()),
                 some.clone(),
                 kit.columns,
                 &job.mean[..kit.columns],
@@ -216,7 +227,7 @@ unsafe fn apply_body<V: Lanes, const R: usize, const C: usize>(
             read::<V, R, C>(job.state, &mut scratch.work, x, to, &kit.dead);
         }
         // SAFETY: the caller's promise.
-        unsafe { finish(kit, head, job.extent, job.output, some, scratch, &mut found) };
+        unsafe { finish(kit, head, job.extent, job.outcome, some, scratch, &mut found) };
         found.counts.tiles += 1;
     }
     found.counts.flops = kit.flops(job.rows.len());
@@ -224,16 +235,39 @@ unsafe fn apply_body<V: Lanes, const R: usize, const C: usize>(
     found
 }
 
-/// Divides the rows of a tile by their sums of weights.
+/// Hands out the rows of a tile.
 ///
 /// # Safety
 ///
 /// No other task may write the rows.
 pub unsafe fn finish<T: Float>(
     kit: &Kit<T>,
-    head: &Head<'_>,
+    head: &Operands<'_>,
     extent: &Extent<T>,
-    output: &Output<'_, T>,
+    outcome: Outcome<'_, T>,
+    rows: Range<usize>,
+    scratch: &mut Scratch<T>,
+    found: &mut Found,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match outcome {
+            Outcome::Quotient(out) => divide(kit, head, extent, out, rows, scratch, found),
+            Outcome::Sums(to) => to.store(rows, kit.columns, scratch),
+        }
+    }
+}
+
+/// Divides the rows of a tile by their sums of weights.
+///
+/// # Safety
+///
+/// As [`finish`].
+unsafe fn divide<T: Float>(
+    kit: &Kit<T>,
+    head: &Operands<'_>,
+    extent: &Extent<T>,
+    to: MatCell<'_, T>,
     rows: Range<usize>,
     scratch: &mut Scratch<T>,
     found: &mut Found,
@@ -241,7 +275,7 @@ pub unsafe fn finish<T: Float>(
     let dim = kit.monomials.dim();
     for (t, i) in rows.enumerate() {
         // SAFETY: the caller's promise.
-        let out = unsafe { output.out.row_mut(i) };
+        let out = unsafe { to.row_mut(i) };
         let keys = kit.visible.keys(i, head.key.rows()).len();
         if keys == 0 {
             out.fill(T::ZERO);

@@ -4,7 +4,7 @@ use super::*;
 use crate::attention::{Head, HeadGradients, Visible};
 use crate::mat::{MatCell, MatRef, Rows};
 
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> f64 {
@@ -14,7 +14,7 @@ impl Random {
         (self.0 >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
     }
 
-    fn many(&mut self, len: usize) -> Vec<f64> {
+    pub fn many(&mut self, len: usize) -> Vec<f64> {
         (0..len).map(|_| self.next()).collect()
     }
 }
@@ -145,7 +145,7 @@ impl Case {
     }
 }
 
-const TAYLOR: [f64; 5] = [1.0, 1.0, 0.5, 1.0 / 6.0, 1.0 / 24.0];
+pub const TAYLOR: [f64; 5] = [1.0, 1.0, 0.5, 1.0 / 6.0, 1.0 / 24.0];
 
 #[test]
 fn the_definition_is_met() {
