@@ -18,6 +18,8 @@ __all__ = [
     "polynomial_backward",
     "polynomial_features",
     "polynomial_forward",
+    "polynomial_sums",
+    "polynomial_sums_grad",
     "polynomial_weights",
     "profile",
     "set_num_threads",
@@ -61,6 +63,36 @@ def polynomial_backward(
     shift: int | None,
     workers: int,
 ) -> tuple[bool, dict[str, int], tuple[int, int, float, float] | None]: ...
+def polynomial_sums(
+    query: NDArray[Any],
+    key: NDArray[Any],
+    value: NDArray[Any],
+    masses: NDArray[Any],
+    coefficients: NDArray[np.float64],
+    rows: NDArray[Any],
+    sums: NDArray[Any],
+    *,
+    scale: float,
+    shift: int | None,
+    workers: int,
+) -> tuple[bool, dict[str, int]]: ...
+def polynomial_sums_grad(
+    grad_rows: NDArray[Any],
+    grad_sums: NDArray[Any],
+    query: NDArray[Any],
+    key: NDArray[Any],
+    value: NDArray[Any],
+    masses: NDArray[Any],
+    coefficients: NDArray[np.float64],
+    grad_query: NDArray[Any] | None,
+    grad_key: NDArray[Any] | None,
+    grad_value: NDArray[Any] | None,
+    grad_masses: NDArray[Any] | None,
+    *,
+    scale: float,
+    shift: int | None,
+    workers: int,
+) -> tuple[bool, dict[str, int]]: ...
 def polynomial_features(
     x: NDArray[Any], degree: int, out: NDArray[Any], *, workers: int
 ) -> None: ...

@@ -91,6 +91,16 @@ impl KeyHeads {
         let group = self.query_heads / self.key_heads;
         h / self.query_heads * self.key_heads + h % self.query_heads / group
     }
+
+    /// What belongs to key heads, for every one of so many query heads.
+    pub fn pick<T: Copy>(&self, name: &str, of_keys: &[T], queries: usize) -> PyResult<Vec<T>> {
+        let (expected, found) = (self.count(queries), of_keys.len());
+        if expected != found {
+            let text = format!("`{name}` must have {expected} heads in all, got {found}");
+            return Err(PyValueError::new_err(text));
+        }
+        Ok((0..queries).map(|h| of_keys[self.of(h)]).collect())
+    }
 }
 
 pub fn visible(shift: Option<isize>, window: Option<usize>) -> Visible {

@@ -23,7 +23,8 @@ mod _subquad {
     use crate::limits::measure_limits;
     #[pymodule_export]
     use crate::polynomial::{
-        polynomial_backward, polynomial_features, polynomial_forward, polynomial_weights,
+        polynomial_backward, polynomial_features, polynomial_forward, polynomial_sums,
+        polynomial_sums_grad, polynomial_weights,
     };
     #[pymodule_export]
     use crate::threads::{cores, get_num_threads, set_num_threads, set_task_order};
