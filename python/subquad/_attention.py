@@ -29,6 +29,7 @@ def attention(
     method: str = "auto",
     certificate: str = "deterministic",
     fallback: str = "exact",
+    centres: Any = "auto",
     plan: Plan | None = None,
     rng: Any = None,
     check_finite: bool = True,
@@ -70,18 +71,29 @@ def attention(
     enable_gqa : bool
         Allow ``H`` to be a multiple of ``Hkv``: each key head serves ``H // Hkv`` query heads in a
         row.
-    method : {"auto", "exact"}
-        How to compute.
-    certificate : {"deterministic", "none"}
-        "deterministic" bounds the error of every row where `eps` or `return_info` asks for it;
-        "none" computes no bound.
+    method : {"auto", "exact", "polynomial"}
+        How to compute. "polynomial" replaces the exponential by polynomials where a bound within `eps`
+        allows it, head by head and row by row, and it is cheaper; it needs `eps` or `plan`. "auto"
+        does so where much is saved.
+    certificate : {"deterministic", "statistical", "none"}
+        "deterministic" bounds the error of every row where `eps` or `return_info` asks for it.
+        "statistical" lets polynomials go further: they are chosen by some rows and checked on 300 others of
+        each head against the exact ones; a head that fails is computed exactly. "none" computes no
+        bound.
     fallback : {"exact", "raise", "warn"}
-        What to do about a row whose bound exceeds the budget even in float64: keep the exact row
-        and say so in `Info.reason`, raise `CertificateError`, or warn with `AccuracyWarning`.
+        What to do about a row whose bound exceeds the budget even in float64, and about heads that
+        the `method` asked for does not answer: keep what is exact and say so in `Info.reason`, raise
+        `CertificateError`, or warn with `AccuracyWarning`.
+    centres : "auto", None, (mu_q, mu_k), or int
+        What polynomials are taken around: vectors that are taken off queries and keys, shapes
+        (..., H, E) and (..., Hkv, E), which changes their error and nothing else. None: nothing.
+        "auto": nothing, the mean of the keys, or both means, whichever makes the logits smallest;
+        under `is_causal` they depend on later tokens, within `eps`. An int: the means of that many
+        tokens at the beginning.
     plan : Plan, optional
         From `subquad.plan` for the same shapes, dtypes and options.
     rng : optional
-        As in `numpy.random.default_rng`; only statistical certificates draw from it.
+        As in `numpy.random.default_rng`; statistical certificates draw rows from it.
     check_finite : bool
         Refuse NaN and infinity. Without the check they give undefined results. Numbers that no
         query sees may go unnoticed.
@@ -160,7 +172,16 @@ def attention(
         workers=workers,
         check_finite=check_finite,
     )
-    chosen = settle_if_asked(problem, eps=eps, method=method, given=plan, asked=return_info)
+    problem.memo |= {"certificate": certificate, "rng": rng}
+    chosen = settle_if_asked(
+        problem,
+        eps=eps,
+        method=method,
+        given=plan,
+        asked=return_info,
+        centres=centres,
+        fallback=fallback,
+    )
     target = take_out(out, problem)
     forward = run_forward(problem, chosen, certificate, fallback, target, want_lse=return_lse)
 

@@ -37,6 +37,8 @@ class Certificate:
     spread: NDArray[np.float64]
     stats: Stats
     """Rows recomputed, and the counts of that."""
+    replaced: NDArray[np.bool_]
+    """Which rows that were."""
     reason: str
     """What was done about rows beyond the budget; empty where there were none."""
 
@@ -48,30 +50,32 @@ def certify(
     lse: NDArray[Any] | None,
     plan: Plan,
     fallback: str,
+    known: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> Certificate:
     """Bound the error of every row of `result`, which is `raw` rounded to the output dtype.
 
-    A row whose bound exceeds the budget is recomputed in float64 where it was computed in float32,
-    and replaced in `raw`, `result` and `lse`.
+    `known` are bound and spread of what an approximate method has computed. A row whose bound exceeds
+    the budget is recomputed in float64 unless that is what it was computed in, and replaced in `raw`,
+    `result` and `lse`.
     """
-    bound, spread = problem.bounds(raw)
+    bound, spread = problem.bounds(raw) if known is None else known
     if result is not raw:
         bound = bound + rounding_norms(raw, result, problem.dtype)
     if plan.eps is None:
-        return Certificate(bound, spread, {"rows_recomputed": 0}, "")
-    short = _beyond(problem, result, bound, spread, plan.eps)
+        return Certificate(bound, spread, {"rows_recomputed": 0}, np.zeros(bound.shape, bool), "")
+    short = replaced = _beyond(problem, result, bound, spread, plan.eps)
     stats: Stats = {"rows_recomputed": 0}
     reason = ""
-    if problem.compute == np.float32 and short.any():
+    if (problem.compute == np.float32 or known is not None) and short.any():
         stats = _recompute(problem, short, raw, result, lse, bound)
         reason = (
-            f"{stats['rows_recomputed']} rows whose float32 rounding bound exceeded the budget "
-            "were recomputed in float64"
+            f"{stats['rows_recomputed']} rows whose bound exceeded the budget were recomputed in "
+            "float64"
         )
         short = _beyond(problem, result, bound, spread, plan.eps)
     if short.any():
         reason = _fall_back(short, bound, plan, fallback)
-    return Certificate(bound, spread, stats, reason)
+    return Certificate(bound, spread, stats, replaced, reason)
 
 
 def _beyond(
@@ -112,7 +116,7 @@ def _recompute(
         rows = np.flatnonzero(short[head])
         for run in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP) + 1):
             start, stop = int(run[0]), int(run[-1]) + 1
-            part = problem.rows(head, start, stop)
+            part = problem.rows(head, slice(start, stop))
             exact, log, done = part.forward(want_lse=lse is not None)
             stats = added(stats, done)
             first = (0,) * len(head)

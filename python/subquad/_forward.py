@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._approximate.forward import HeadRows
+from ._approximate.run import approximate
 from ._arrays import stored
 from ._certify import Certificate, certify, relative_to_mean
 from ._info import Info
 from ._plan import Plan
 from ._problem import Problem, Stats, added
+from ._sampled import Sample, certify_sample
 
 __all__ = ["Forward", "make_info", "run_forward"]
 
@@ -28,6 +31,10 @@ class Forward:
     lse: NDArray[Any] | None
     stats: Stats
     certificate: Certificate | None
+    heads: list[HeadRows | None] | None = None
+    """How rows were computed, where polynomials were used."""
+    sample: Sample | None = None
+    """What a statistical certificate rests on."""
 
 
 def run_forward(
@@ -41,15 +48,50 @@ def run_forward(
 ) -> Forward:
     """Compute the output, into `target` if given, and certify it where a plan asks for that."""
     direct = problem.dtype in ("float32", "float64")
-    raw, lse, stats = problem.forward(target if direct else None, want_lse=want_lse)
-    result = raw if direct else stored(raw, problem.dtype)
-    found = None
-    if plan is not None and certificate == "deterministic":
-        found = certify(problem, raw, result, lse, plan, fallback)
-        stats = added(stats, found.stats)
+    into = target if direct else None
+    if plan is not None and plan.method == "polynomial":
+        done = _approximate(problem, plan, certificate, fallback, into, want_lse=want_lse)
+    else:
+        raw, lse, stats = problem.forward(into, want_lse=want_lse)
+        done = Forward(raw, raw if direct else stored(raw, problem.dtype), lse, stats, None)
+        if plan is not None and certificate != "none":
+            done.certificate = certify(problem, raw, done.result, lse, plan, fallback)
+    if done.certificate is not None:
+        done.stats = added(done.stats, done.certificate.stats)
     if target is not None and not direct:
-        target[...] = result.reshape(target.shape)
-    return Forward(raw, result, lse, stats, found)
+        target[...] = done.result.reshape(target.shape)
+    return done
+
+
+def _approximate(
+    problem: Problem,
+    plan: Plan,
+    certificate: str,
+    fallback: str,
+    into: NDArray[Any] | None,
+    *,
+    want_lse: bool,
+) -> Forward:
+    """Run a plan with polynomials, and hold the rows against the budget."""
+    certified = certificate == "deterministic"
+    done = approximate(problem, plan, certificate, into, want_lse=want_lse)
+    result = done.raw
+    if problem.dtype not in ("float32", "float64"):
+        result = stored(done.raw, problem.dtype)
+    forward = Forward(done.raw, result, done.lse, done.stats, None, done.heads)
+    if certificate == "statistical":
+        rng = problem.memo["rng"]
+        found, forward.sample = certify_sample(problem, done, result, plan, rng)
+    elif certified:
+        known = (done.bound, done.spread)
+        found = certify(problem, done.raw, result, done.lse, plan, fallback, known)
+    else:
+        return forward
+    forward.certificate = found
+    for index, head in zip(problem.heads(), done.heads, strict=True):
+        if head is not None:
+            head.exact |= found.replaced[index]
+    return forward
 
 
 def make_info(problem: Problem, plan: Plan, forward: Forward, stats: Stats | None = None) -> Info:
@@ -68,4 +110,7 @@ def make_info(problem: Problem, plan: Plan, forward: Forward, stats: Stats | Non
         plan=plan,
         reason=f"{plan.reason}; {found.reason}" if found.reason else plan.reason,
         stats=counts,
+        confidence=None if forward.sample is None else forward.sample.confidence,
+        coverage=None if forward.sample is None else forward.sample.coverage,
+        sampled_rows=None if forward.sample is None else forward.sample.rows,
     )

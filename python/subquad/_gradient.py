@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ._approximate.run import approximate_grad
 from ._arrays import FLOATS, Array, Operand, stored, wide
 from ._forward import Forward, make_info, run_forward
 from ._info import Gradients
@@ -40,6 +41,7 @@ def attention_grad(
     method: str = "auto",
     certificate: str = "deterministic",
     fallback: str = "exact",
+    centres: Any = "auto",
     plan: Plan | None = None,
     rng: Any = None,
     check_finite: bool = True,
@@ -55,7 +57,8 @@ def attention_grad(
     query, key, value : array_like
         As in `attention`.
     forward : (out, lse), optional
-        From ``attention(..., return_lse=True)`` on the same arguments; saves computing them again.
+        From ``attention(..., return_lse=True)`` on the same arguments; saves computing them again
+        where the gradient is that of exact attention.
     wrt : iterable of {"query", "key", "value", "bias"}, optional
         The arguments to differentiate with respect to; all that are given if not given.
     eps, is_causal, window, mask, bias, scale, enable_gqa, method, certificate, fallback, plan, rng, \
@@ -116,10 +119,22 @@ check_finite, workers, return_info
         workers=workers,
         check_finite=check_finite,
     )
-    chosen = settle_if_asked(problem, eps=eps, method=method, given=plan, asked=return_info)
+    problem.memo |= {"certificate": certificate, "rng": rng}
+    chosen = settle_if_asked(
+        problem,
+        eps=eps,
+        method=method,
+        given=plan,
+        asked=return_info,
+        centres=centres,
+        fallback=fallback,
+        gradient=True,
+    )
     names = wanted(wrt, problem)
     upstream = take_grad_out(grad_out, problem)
-    if forward is None:
+    if forward is None or (chosen is not None and chosen.method == "polynomial"):
+        if forward is not None:
+            take_forward(forward, problem)
         problem = replace(problem, extra=(upstream,))
         done = run_forward(problem, chosen, certificate, fallback, want_lse=True)
     else:
@@ -162,7 +177,10 @@ def _backward(
     sums = {name: np.zeros(operands[name].shape, problem.compute) for name in names}
     assert done.lse is not None  # both ways to a forward pass keep it here
     grad_out = expand(laid_out(upstream, problem.compute), problem.shapes.out)
-    stats = problem.backward(grad_out, done.raw, done.lse, sums)
+    if done.heads is None:
+        stats = problem.backward(grad_out, done.raw, done.lse, sums)
+    else:
+        stats = approximate_grad(problem, done.heads, grad_out, done.raw, done.lse, sums)
     give_back = operands["query"].give_back
     grads = {}
     for name, total in sums.items():

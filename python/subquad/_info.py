@@ -26,7 +26,8 @@ class Info:
         The method that ran.
     error_bound : ndarray of float64, shape (..., L), or None
         For each row of the output a bound on its Euclidean distance from the exact row, rounding
-        included, in the units of `value`. None where nothing was certified.
+        included, in the units of `value`. None where nothing was certified; NaN on the rows that a
+        statistical certificate did not look at.
     relative_bound : ndarray of float64, shape (..., L), or None
         `error_bound` over the distance of the row from the mean of the values: a row that is close
         to that mean meets a budget relative to the spread without saying much.
@@ -39,9 +40,12 @@ class Info:
     stats : dict
         Exact counts: flops, tiles, bytes_read, tasks, rows_recomputed.
     grad_bound : None
-        Exact gradients carry no bound.
-    confidence, coverage, sampled_rows : None
-        Of statistical certificates.
+        No bound on gradients is computed.
+    confidence, coverage : float, or None
+        Of a statistical certificate: with this confidence at least this share of the rows of a head is
+        within `eps`.
+    sampled_rows : ndarray of int64, shape (k, d), or None
+        Indices (..., row) of the rows that it looked at.
     """
 
     method: str
@@ -52,20 +56,29 @@ class Info:
     reason: str
     stats: dict[str, int] = field(default_factory=dict)
     grad_bound: None = None
-    confidence: None = None
-    coverage: None = None
-    sampled_rows: None = None
+    confidence: float | None = None
+    coverage: float | None = None
+    sampled_rows: NDArray[np.int64] | None = None
 
     def _rows(self) -> list[tuple[str, str]]:
         stats = ", ".join(f"{name} {count(n)}" for name, n in self.stats.items())
         return [
             ("method", f"{self.method} ({self.plan.kernel})"),
-            ("error bound", _summary(self.error_bound)),
+            ("error bound", self._certified()),
             ("  over |out - mean(v)|", _summary(self.relative_bound)),
             ("spread R", _summary(self.spread)),
             ("reason", self.reason),
             ("stats", stats or "none"),
         ]
+
+    def _certified(self) -> str:
+        found = _summary(self.error_bound)
+        if self.coverage is None or self.sampled_rows is None:
+            return found
+        return (
+            f"{found} of {len(self.sampled_rows)} random rows: with {self.confidence:.0%} confidence "
+            f"{self.coverage:.1%} of the rows of a head are within eps"
+        )
 
     def __repr__(self) -> str:
         """Return a table of the figures, bounds by their median and worst row."""
@@ -80,7 +93,10 @@ def _summary(bounds: Bounds | None) -> str:
         return "not certified"
     if bounds.size == 0:
         return "no rows"
-    return f"median {np.median(bounds):.2e}, worst {np.max(bounds):.2e}"
+    known = bounds[~np.isnan(bounds)]
+    if known.size == 0:
+        return "not certified"
+    return f"median {np.median(known):.2e}, worst {np.max(known):.2e}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,8 +20,8 @@ __all__ = [
     "check_visibility",
 ]
 
-METHODS = ("auto", "exact")
-CERTIFICATES = ("deterministic", "none")
+METHODS = ("auto", "exact", "polynomial")
+CERTIFICATES = ("deterministic", "statistical", "none")
 FALLBACKS = ("exact", "raise", "warn")
 
 # What `float` would take, but nobody means. Named, because making such a union takes a microsecond.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ._shapes import Shape
 from ._table import count, html_table, text_table
 
-__all__ = ["Candidate", "Plan", "Workload"]
+__all__ = ["Candidate", "HeadPlan", "Plan", "Workload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,50 @@ class Workload:
     scale: float
     shift: int | None
     window: int | None
+    centres: str
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPlan:
+    """What is done with one head where polynomials are considered.
+
+    Attributes
+    ----------
+    method : str
+        "polynomial", or "exact" where no polynomial within the budget is cheaper.
+    centres : str
+        What is taken off before: "none", "keys", "both", or as given.
+    degrees : tuple of (int, int)
+        Degrees, and how many rows each of them answers.
+    features : int
+        The most features of a degree.
+    exact_rows, exact_keys : int
+        Rows computed from all keys; keys whose weights are exponentials for all rows.
+    largest_logit : float
+        Bound on the logits that polynomials see.
+    bound : float
+        Bound on the error of a row over the spread, before anything is computed; with a statistical
+        certificate the error of the rows that were looked at.
+    flops : float
+        Floating-point operations.
+    reason : str
+        Why exact; empty for "polynomial".
+    coefficients : tuple of float
+        With a statistical certificate, the polynomial.
+    """
+
+    method: str
+    centres: str
+    degrees: tuple[tuple[int, int], ...]
+    features: int
+    exact_rows: int
+    exact_keys: int
+    largest_logit: float
+    bound: float
+    flops: float
+    reason: str
+    coefficients: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +90,7 @@ class Plan:
     Attributes
     ----------
     method : str
-        "exact" is the only method so far.
+        "exact", or "polynomial" where that answers at least one head.
     kernel : str
         "decode" for few queries on many keys, where reading those is what takes time, else "tiled".
     reason : str
@@ -59,6 +103,10 @@ class Plan:
         What was compared: floating-point operations, bytes read and written at least once.
     workload : Workload
         What the plan was made for.
+    heads : tuple of HeadPlan
+        What is done with each head; empty where polynomials were not considered.
+    derivative : bool
+        Whether polynomials were chosen for gradients, one degree higher.
     """
 
     method: str
@@ -68,6 +116,8 @@ class Plan:
     pairs: int
     candidates: tuple[Candidate, ...]
     workload: Workload
+    heads: tuple[HeadPlan, ...] = ()
+    derivative: bool = False
 
     def _rows(self) -> list[tuple[str, str]]:
         w = self.workload

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from ._approximate.centres import check_centres
+from ._approximate.planning import plan_head
 from ._arrays import Array, Operand
+from ._errors import AccuracyWarning, CertificateError
 from ._options import (
     CERTIFICATES,
     FALLBACKS,
@@ -17,11 +21,14 @@ from ._options import (
     check_choice,
     check_rng,
 )
-from ._plan import Candidate, Plan, Workload
+from ._plan import Candidate, HeadPlan, Plan, Workload
 from ._problem import Problem, prepare
 from ._shapes import Shape
 
-__all__ = ["check_policy", "decide", "plan", "settle", "settle_if_asked"]
+__all__ = ["check_method", "check_policy", "decide", "plan", "settle", "settle_if_asked"]
+
+# Operations that a head by polynomials costs besides, for "auto": what is measured and decided first.
+_OVERHEAD = 3 * 10**8
 
 
 def plan(
@@ -39,6 +46,7 @@ def plan(
     method: str = "auto",
     certificate: str = "deterministic",
     fallback: str = "exact",
+    centres: Any = "auto",
     rng: Any = None,
     check_finite: bool = True,
     workers: int | None = None,
@@ -48,7 +56,7 @@ def plan(
     Parameters
     ----------
     query, key, value, eps, is_causal, window, mask, bias, scale, enable_gqa, method, certificate, \
-fallback, rng, check_finite, workers
+fallback, centres, rng, check_finite, workers
         As in `attention`.
 
     Returns
@@ -60,7 +68,13 @@ fallback, rng, check_finite, workers
     Raises
     ------
     ValueError, TypeError
-        As in `attention`, except that no number is looked at.
+        As in `attention`, except that numbers that are not finite go unnoticed.
+
+    Notes
+    -----
+    Looks at shapes alone unless polynomials are considered, which takes O(L E + S (E + Ev)) operations for
+    centres and norms, and O((L + S) E^2) where a second moment could help. Where no polynomial
+    within `eps` is cheaper than all keys, the reason begins with "quadratic" and names the numbers.
 
     Examples
     --------
@@ -83,7 +97,8 @@ fallback, rng, check_finite, workers
         workers=workers,
         check_finite=check_finite,
     )
-    return settle(problem, eps=eps, method=method, given=None)
+    problem.memo |= {"certificate": certificate, "rng": rng}
+    return settle(problem, eps=eps, method=method, given=None, centres=centres)
 
 
 def check_policy(certificate: Any, fallback: Any, rng: Any) -> None:
@@ -93,12 +108,25 @@ def check_policy(certificate: Any, fallback: Any, rng: Any) -> None:
     check_rng(rng)
 
 
-def settle(problem: Problem, *, eps: Any, method: Any, given: Any) -> Plan:
+def settle(
+    problem: Problem,
+    *,
+    eps: Any,
+    method: Any,
+    given: Any,
+    centres: Any = "auto",
+    fallback: str = "exact",
+    gradient: bool = False,
+) -> Plan:
     """Return the plan that was given if it fits the problem, else a new one."""
     budget = check_budget(eps)
-    check_choice("method", method, METHODS)
+    check_method(method, budget, given)
+    problem.memo["centres"] = check_centres(centres, problem)
     if given is None:
-        return decide(problem, _visible_pairs(problem), budget)
+        found = decide(problem, _visible_pairs(problem), budget, method, gradient=gradient)
+        if method == "polynomial":
+            _require_polynomials(found, fallback)
+        return found
     if not isinstance(given, Plan):
         raise TypeError(f"`plan` must be a Plan, got {type(given).__name__}")
     workload = workload_of(problem)
@@ -118,13 +146,53 @@ def settle(problem: Problem, *, eps: Any, method: Any, given: Any) -> Plan:
 
 
 def settle_if_asked(
-    problem: Problem, *, eps: Any, method: Any, given: Any, asked: bool
+    problem: Problem,
+    *,
+    eps: Any,
+    method: Any,
+    given: Any,
+    asked: bool,
+    centres: Any = "auto",
+    fallback: str = "exact",
+    gradient: bool = False,
 ) -> Plan | None:
     """Return a plan where a budget, a given plan or the caller asks for one; else check only."""
     if asked or eps is not None or given is not None:
-        return settle(problem, eps=eps, method=method, given=given)
-    check_choice("method", method, METHODS)
+        return settle(
+            problem,
+            eps=eps,
+            method=method,
+            given=given,
+            centres=centres,
+            fallback=fallback,
+            gradient=gradient,
+        )
+    check_method(method, None, None)
+    check_centres(centres, problem)
     return None
+
+
+def check_method(method: Any, eps: float | None, given: Any) -> None:
+    """Check the method; one that approximates needs to know how well."""
+    check_choice("method", method, METHODS)
+    if method == "polynomial" and eps is None and given is None:
+        raise ValueError('`eps` or `plan` must be given with method="polynomial", got neither')
+
+
+def _require_polynomials(plan: Plan, fallback: str) -> None:
+    """Do what the caller wants where the method asked for does not answer every head."""
+    left = [head.reason for head in plan.heads if head.method == "exact"]
+    if plan.heads and not left:
+        return
+    message = (
+        plan.reason if not plan.heads else f"{len(left)} of {len(plan.heads)} heads: {left[0]}"
+    )
+    message = f'method="polynomial" does not answer this call: {message}'
+    if fallback == "raise":
+        raise CertificateError(message, plan)
+    if fallback == "warn":
+        # Four frames up: `settle`, `settle_if_asked`, the public function, its caller.
+        warnings.warn(message, AccuracyWarning, stacklevel=5)
 
 
 def workload_of(problem: Problem) -> Workload:
@@ -145,24 +213,100 @@ def workload_of(problem: Problem) -> Workload:
         scale=problem.scale,
         shift=problem.shift,
         window=problem.window,
+        centres=problem.memo["centres"].name,
+        certificate=_kind(problem),
     )
 
 
-def decide(problem: Problem, pairs: int, eps: float | None) -> Plan:
-    """Choose among the methods; so far there is one."""
+def _kind(problem: Problem) -> str:
+    """Return what rows are held against: bounds or samples."""
+    sampled = problem.memo.get("certificate") == "statistical"
+    return "statistical" if sampled else "deterministic"
+
+
+def decide(
+    problem: Problem,
+    pairs: int,
+    eps: float | None,
+    method: str = "auto",
+    *,
+    gradient: bool = False,
+) -> Plan:
+    """Choose among the methods."""
     workload, shapes = workload_of(problem), problem.shapes
-    if eps is None:
-        reason = "no eps given: exact"
-    else:
-        reason = "no approximate method is built in yet: exact, which meets any eps above rounding"
-    exact = Candidate(
-        method="exact",
-        flops=2 * pairs * (shapes.width + shapes.value_width),
-        bytes=_bytes_of(problem.operands, workload.out, problem.compute.itemsize),
-        meets_eps="not asked" if eps is None else "yes, up to rounding",
-    )
+    flops = 2 * pairs * (shapes.width + shapes.value_width)
+    least = _bytes_of(problem.operands, workload.out, problem.compute.itemsize)
+    meets = "not asked" if eps is None else "yes, up to rounding"
+    exact = Candidate(method="exact", flops=flops, bytes=least, meets_eps=meets)
     kernel = problem.kernel()
-    return Plan("exact", kernel, reason, eps, pairs, (exact,), workload)
+    reason = _why_exact(problem, eps, method, flops)
+    if reason or eps is None:
+        return Plan("exact", kernel, reason, eps, pairs, (exact,), workload)
+    overhead = 0 if method == "polynomial" else _OVERHEAD
+    sampled = _kind(problem) == "statistical"
+    rng = np.random.default_rng(problem.memo["rng"]) if sampled else None
+    heads = tuple(
+        plan_head(
+            problem,
+            index,
+            eps,
+            problem.memo["centres"],
+            overhead=overhead,
+            gradient=gradient,
+            rng=rng,
+        )
+        for index in problem.heads()
+    )
+    chosen = [head for head in heads if head.method == "polynomial"]
+    total = int(sum(head.flops for head in heads))
+    if not chosen:
+        nearest = min(heads, key=lambda head: head.largest_logit)
+        reason = f"quadratic: {nearest.reason}; {_threshold(nearest, shapes.keys)}"
+        polynomial = Candidate("polynomial", 0, 0, "not within the operations of exact")
+        return Plan("exact", kernel, reason, eps, pairs, (exact, polynomial), workload, heads)
+    degree = max(degree for head in chosen for degree, _ in head.degrees)
+    reason = (
+        f"{len(chosen)} of {len(heads)} heads by polynomials of degree {degree} and less: "
+        f"{total:.3g} operations against {flops:.3g}"
+    )
+    bound = max(head.bound for head in chosen)
+    meets = f"{bound:.2g} of the spread " + ("on some rows" if sampled else "at most")
+    polynomial = Candidate("polynomial", total, least, meets)
+    return Plan(
+        "polynomial",
+        "sums over features",
+        reason,
+        eps,
+        pairs,
+        (exact, polynomial),
+        workload,
+        heads,
+        gradient,
+    )
+
+
+def _why_exact(problem: Problem, eps: float | None, method: str, flops: int) -> str:
+    """Return why nothing but exact attention is considered; empty where more is."""
+    if eps is None:
+        return "no eps given: exact"
+    if method == "exact":
+        return "asked for: exact, which meets any eps above rounding"
+    if problem.shapes.empty or problem.shapes.keys == 0:
+        return "no query or no key: nothing to compute"
+    for name, given in (("mask", problem.mask), ("bias", problem.bias), ("window", problem.window)):
+        if given is not None:
+            return f"`{name}` is given, which polynomials cannot take: exact"
+    heads = math.prod(problem.shapes.batch) * problem.shapes.heads
+    if method == "auto" and flops < heads * _OVERHEAD:
+        return "so few operations that choosing would take longer: exact"
+    return ""
+
+
+def _threshold(head: HeadPlan, keys: int) -> str:
+    """Say where the logits stand against the threshold of the theorems, which is asymptotic."""
+    log = math.log(keys)
+    side = "above" if head.largest_logit > log else "below"
+    return f"max|s| is {side} log n = {log:.3g}, where the hardness theorems begin asymptotically"
 
 
 def _bytes_of(operands: dict[str, Operand], out: Shape, out_item: int) -> int:

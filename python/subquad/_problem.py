@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _subquad
-from ._arrays import Operand, result_dtype, take
+from ._arrays import Operand, result_dtype, take, wide
 from ._finite import refuse_nonfinite, require_finite
 from ._layout import expand, laid_out, open_view
 from ._options import check_scale, check_visibility
@@ -48,6 +48,16 @@ class Problem:
     """What the kernels compute and write in: float32 or float64."""
     extra: Sequence[Operand] = field(default=())
     """Further inputs of a gradient, for the search after what is not finite."""
+    memo: dict[Any, Any] = field(default_factory=dict)
+    """What planning has found out about the numbers, for the passes over them."""
+
+    def widened(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Return part of an argument in numbers that numpy knows."""
+        return wide(array, self.operands[name].dtype)
+
+    def heads(self) -> list[Shape]:
+        """Return the indices of all heads of the output."""
+        return list(np.ndindex(self.shapes.out[:-2]))
 
     def kernel(self) -> str:
         """Return the name of the kernel for these shapes."""
@@ -108,29 +118,51 @@ class Problem:
                 require_finite(operand)
         return bound, spread
 
-    def rows(self, head: Shape, start: int, stop: int) -> Problem:
-        """Return queries `start:stop` of one head as a problem computed in float64."""
+    def rows(
+        self, head: Shape, rows: slice | NDArray[np.intp], compute: np.dtype[Any] = _FLOAT64
+    ) -> Problem:
+        """Return some queries of one head as a problem.
+
+        Which keys they see is a mask, an array of queries by keys, unless they are a slice.
+        """
         one = tuple(slice(i, i + 1) for i in head)
         group = self.shapes.heads // self.shapes.kv_heads
         kv = (*one[:-1], slice(head[-1] // group, head[-1] // group + 1))
-        queries = (*one, slice(start, stop))
+
+        def some(array: NDArray[Any]) -> NDArray[Any]:
+            return array[one][..., rows, :]
+
+        query = some(self.query)
         shapes = replace(
             self.shapes,
             batch=(1,) * len(self.shapes.batch),
             heads=1,
             kv_heads=1,
-            queries=stop - start,
+            queries=query.shape[-2],
         )
+        shift, mask = self.shift, None if self.mask is None else some(self.mask)
+        if shift is None:
+            pass
+        elif isinstance(rows, slice):
+            shift += rows.indices(self.shapes.queries)[0]
+        else:
+            assert self.window is None  # nobody asks
+            seen = np.arange(self.shapes.keys) <= (rows + shift)[:, np.newaxis]
+            mask, shift = (
+                np.broadcast_to(seen if mask is None else mask & seen, shapes.logits),
+                None,
+            )
         return replace(
             self,
             shapes=shapes,
-            query=self.query[queries],
+            query=query,
             key=self.key[kv],
             value=self.value[kv],
-            mask=None if self.mask is None else self.mask[queries],
-            bias=None if self.bias is None else self.bias[queries],
-            shift=None if self.shift is None else self.shift + start,
-            compute=np.dtype(np.float64),
+            mask=mask,
+            bias=None if self.bias is None else some(self.bias),
+            shift=shift,
+            compute=compute,
+            memo={},
         )
 
     def lead(self, array: NDArray[Any]) -> NDArray[Any]:

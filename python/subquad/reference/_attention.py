@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from .._approximate.centres import check_centres
 from .._arrays import Array, Operand, stored
 from .._finite import refuse_nonfinite, require_finite
 from .._gradient import wanted
 from .._info import Gradients, Info
 from .._merge import take_parts
-from .._options import METHODS, check_budget, check_choice
+from .._options import check_budget
 from .._out import take_forward, take_grad_out, take_out
 from .._plan import Plan
-from .._planner import check_policy, decide, settle
+from .._planner import check_method, check_policy, decide, settle
 from .._problem import Problem, prepare
 from ._heads import Floats, numbers, of_query_heads, sum_to, transpose, visible_keys
 
@@ -37,6 +38,7 @@ def attention(
     method: str = "auto",
     certificate: str = "deterministic",
     fallback: str = "exact",
+    centres: Any = "auto",
     plan: Plan | None = None,
     rng: Any = None,
     check_finite: bool = True,
@@ -60,7 +62,8 @@ def attention(
         workers=workers,
         check_finite=check_finite,
     )
-    chosen = settle(problem, eps=eps, method=method, given=plan)
+    problem.memo |= {"certificate": certificate, "rng": rng}
+    chosen = settle(problem, eps=eps, method=method, given=plan, centres=centres)
     target = take_out(out, problem)
 
     weights, lse = _softmax(_logits(problem))
@@ -95,6 +98,7 @@ def attention_grad(
     method: str = "auto",
     certificate: str = "deterministic",
     fallback: str = "exact",
+    centres: Any = "auto",
     plan: Plan | None = None,
     rng: Any = None,
     check_finite: bool = True,
@@ -116,7 +120,8 @@ def attention_grad(
         workers=workers,
         check_finite=check_finite,
     )
-    chosen = settle(problem, eps=eps, method=method, given=plan)
+    problem.memo |= {"certificate": certificate, "rng": rng}
+    chosen = settle(problem, eps=eps, method=method, given=plan, centres=centres)
     names = wanted(wrt, problem)
     upstream = take_grad_out(grad_out, problem)
     d_out = numbers(upstream)
@@ -170,6 +175,7 @@ def plan(
     method: str = "auto",
     certificate: str = "deterministic",
     fallback: str = "exact",
+    centres: Any = "auto",
     rng: Any = None,
     check_finite: bool = True,
     workers: int | None = None,
@@ -189,10 +195,13 @@ def plan(
         workers=workers,
         check_finite=check_finite,
     )
-    check_choice("method", method, METHODS)
+    budget = check_budget(eps)
+    check_method(method, budget, None)
+    problem.memo |= {"centres": check_centres(centres, problem), "certificate": certificate}
+    problem.memo["rng"] = rng
     one_head = visible_keys(problem)
     pairs = np.count_nonzero(np.broadcast_to(one_head, problem.shapes.logits))
-    return decide(problem, int(pairs), check_budget(eps))
+    return decide(problem, int(pairs), budget, method)
 
 
 def _logits(problem: Problem, *extra: Operand) -> Floats:

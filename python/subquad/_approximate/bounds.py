@@ -1,0 +1,154 @@
+r"""What a polynomial instead of the exponential does to a row of attention.
+
+With weights :math:`a_j = m_j e^{s_j}`, masses :math:`m_j` summing to :math:`\Omega`, errors :math:`e_j` of the
+polynomial and rounding of at most :math:`\rho` in the sums, numerator and denominator are
+:math:`N + \sum m_j e_j (v_j - \bar v) + \rho` and :math:`D + \sum m_j e_j + \rho`, so that
+
+.. math:: \tilde O - O = \Big(\sum_j m_j e_j (v_j - O) + \rho \, (v) - \rho \, (O - \bar v)\Big) / \tilde D.
+
+Three bounds on the first sum, with R the largest distance of a value from :math:`\bar v`:
+
+* relative, :math:`|e| \le \delta e^s`: :math:`\delta D R`, because the mean square of the distance from a
+  point is least for the mean, which O is;
+* by the second moment, :math:`|e| \le \alpha + \beta s^2`: :math:`E (R + |O - \bar v|)` with
+  :math:`E = \Omega \alpha + \beta \sum m_j s_j^2`;
+* by Cauchy and Schwarz: :math:`\sqrt{\sum m e^2} \sqrt{\sum m |v - O|^2}`, where
+  :math:`\sum m e^2 \le \Omega \alpha^2 + (2 \alpha \beta + \beta^2 B^2) \sum m s^2` for logits within B.
+
+Everything below is divided by :math:`\Omega`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._tables.table import integral, load
+from .head import Floats
+from .measures import Measures, Rows
+
+__all__ = ["Approximant", "Rounding", "approximants", "posterior", "prior"]
+
+
+@dataclass(frozen=True, slots=True)
+class Approximant:
+    """A polynomial, and its error for logits within a bound."""
+
+    kind: str
+    degree: int
+    bound: float
+    c: tuple[float, ...]
+    errors: tuple[float, ...]
+    """(delta,), or (alpha, beta)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """What the type that is computed in does."""
+
+    unit: float
+    smallest: float
+    mass_error: float
+
+    def of(self, measures: Measures, rows: Rows, p: Approximant) -> Floats:
+        """Bound the rounding of a sum of weights over the sum of masses."""
+        width = measures.centred.x.shape[1]
+        steps = self.steps(p.degree, math.comb(width + p.degree, p.degree))
+        gamma = 1.02 * (steps * self.unit + self.mass_error)
+        sizes = rows.sizes(p.c, measures.centred.head.scale)
+        return gamma * sizes + measures.lost(p.c, self.smallest, rows.total)
+
+    @staticmethod
+    def steps(degree: int, features: int) -> int:
+        """Count roundings between a weight and a sum: the core's, and those of centring and masses."""
+        # Tokens of a tile, tiles of a part, parts, features of a block, blocks.
+        return 4 * degree + 10 + 96 + 170 + 64 + 48 + features // 48 + 2
+
+
+def approximants(degree: int, bound: float, kind: str, *, gradient: bool) -> list[Approximant]:
+    """Return those of one degree for the least tabulated bound that is no smaller."""
+    if kind == "moment":
+        return [
+            Approximant(kind, degree, entry.bound, tuple(entry.c), (entry.alpha, entry.beta))
+            for entry in load().moments(bound)
+            if entry.degree == degree
+        ]
+    found = []
+    for value in load().values(bound):
+        if value.degree + gradient == degree:
+            c = integral(value) if gradient else value.c
+            error = value.joint_error if gradient else value.error
+            found.append(Approximant(kind, degree, value.bound, tuple(c), (error,)))
+    return found
+
+
+def prior(measures: Measures, rows: Rows, p: Approximant, rho: Floats) -> Floats:
+    """Bound the error of every row before anything is computed; infinite where nothing is known."""
+    if p.kind == "minimax":
+        (delta,) = p.errors
+        least = (1.0 - delta) * rows.least - rho
+        top = delta * rows.least * measures.reach
+    else:
+        error, near, scatter = _moments(measures, rows, p)
+        least = rows.least - error - rho
+        top = np.minimum(error * (measures.reach + near), scatter)
+    return _within(rows, p, _quotient(top + 2.0 * rho * measures.reach, least))
+
+
+def posterior(
+    measures: Measures, rows: Rows, p: Approximant, rho: Floats, sums: Floats, distance: Floats
+) -> Floats:
+    """Bound it afterwards, from the sums of weights and the distance of rows from the mean."""
+    sums = sums / np.maximum(rows.total, 5e-324)
+    reach = measures.reach
+    if p.kind == "minimax":
+        (delta,) = p.errors
+        top = delta * (sums + rho) / (1.0 - delta) * reach
+        linear = rho
+    else:
+        error, _, scatter = _moments(measures, rows, p)
+        linear = rho + error
+        top = np.zeros_like(rho)
+    first = _quotient(top + linear * 2.0 * reach, sums)
+    near = np.minimum(reach, distance + first)
+    found = np.minimum(first, _quotient(top + linear * (reach + near), sums))
+    if p.kind != "minimax":
+        found = np.minimum(found, _quotient(scatter + 2.0 * rho * reach, sums))
+    return _within(rows, p, found)
+
+
+def _within(rows: Rows, p: Approximant, bound: Floats) -> Floats:
+    """Keep what the polynomial was made for."""
+    bound = np.where(rows.logits <= p.bound, bound, np.inf)
+    bound[np.isnan(bound)] = np.inf
+    return bound
+
+
+def _quotient(top: Floats, bottom: Floats) -> Floats:
+    found = np.full(np.broadcast(top, bottom).shape, np.inf)
+    np.divide(top, bottom, out=found, where=bottom > 0.0)
+    return found * (1.0 + 1e-7)
+
+
+def _moments(measures: Measures, rows: Rows, p: Approximant) -> tuple[Floats, Floats, Floats]:
+    """Return E, a bound on the distance of exact rows from the mean, and the bound by Cauchy and Schwarz."""
+    alpha, beta = p.errors
+    second = rows.second
+    if second is None:
+        nothing: Floats = np.full(rows.logits.shape, np.inf)
+        return nothing, nothing, nothing
+    deviation, away = measures.deviation
+    if measures.apart:
+        # The weights of the keys apart are not bounded by those of the others.
+        moved = np.full(second.shape, np.inf)
+    else:
+        # The variance of exp(s) by masses is at most exp(2 B) times that of s.
+        growth = np.exp(np.minimum(rows.logits, 300.0))
+        moved = growth * np.sqrt(second) / rows.least * deviation
+    moved = np.minimum(moved, measures.reach + away)
+    error = rows.share * alpha + beta * second
+    squares = rows.share * alpha**2 + (2.0 * alpha * beta + (beta * p.bound) ** 2) * second
+    scatter = np.sqrt(squares) * np.hypot(deviation, moved)
+    return error, np.minimum(measures.reach, moved + away), scatter

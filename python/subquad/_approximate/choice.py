@@ -1,0 +1,277 @@
+"""Which polynomial for which row of a head, and whether any is cheaper than all keys."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._tables.table import LARGEST_DEGREE, load
+from .bounds import Approximant, Rounding, approximants, prior
+from .head import Floats, Head
+from .measures import Measures, Rows
+
+__all__ = ["Cost", "Division", "Group", "choose", "divide"]
+
+# Degrees that are looked at: beyond them, subsets are too many and features too.
+_DEGREES = 10
+# Bounds of a degree that are tried, from the largest that the budget allows downwards.
+_TRIES = 3
+# Rows that polynomials are compared on, and the share of them that is as good as all.
+_SAMPLE, _ENOUGH = 512, 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Floating-point operations of one head."""
+
+    head: Head
+    overhead: int
+    """What a head costs besides; so much more must be saved."""
+
+    def exact(self, rows: float) -> float:
+        """Of so many rows, each as long as the mean one."""
+        seen = float(self.head.seen.mean()) if len(self.head.seen) else 0.0
+        return 2.0 * rows * seen * self._width
+
+    def sums(self, degree: int, rows: float) -> float:
+        """Of sums over the keys, and of so many rows from them."""
+        width, columns = int(self.head.query.shape[1]), int(self.head.value.shape[1])
+        tokens = len(self.head.key) + rows
+        return 2.0 * tokens * math.comb(width + degree, degree) * (columns + 1)
+
+    def apart(self, keys: int) -> float:
+        """Of weights computed one by one; in float64 and with an exponential each."""
+        return len(self.head.query) * keys * (8.0 * self._width + 60.0)
+
+    @property
+    def _width(self) -> int:
+        return int(self.head.query.shape[1] + self.head.value.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that share a polynomial."""
+
+    p: Approximant
+    rho: Floats
+    """Rounding of their sums over the sum of masses; for every row of the head."""
+    rows: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How the rows of a head are computed."""
+
+    measures: Measures
+    rows: Rows
+    groups: tuple[Group, ...]
+    exact: NDArray[np.intp]
+    flops: float
+    bound: float
+    """The largest bound, before anything is computed, over the rows with polynomials."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    p: Approximant
+    rho: Floats
+    bound: Floats
+    good: NDArray[np.bool_]
+
+
+def choose(
+    candidates: Sequence[Measures], eps: float, rounding: Rounding, cost: Cost, *, gradient: bool
+) -> tuple[Division | None, str]:
+    """Return the cheapest division that is cheaper than all keys, or None; and the numbers behind it."""
+    best: Division | None = None
+    for measures in candidates:
+        found = divide(measures, eps, rounding, cost, gradient=gradient)
+        if found is not None and (best is None or found.flops < best.flops):
+            best = found
+    exact = cost.exact(len(cost.head.query))
+    if best is not None and best.flops + cost.overhead < exact:
+        return best, ""
+    return None, _refusal(candidates, eps, best, cost, gradient)
+
+
+def divide(
+    measures: Measures,
+    eps: float,
+    rounding: Rounding,
+    cost: Cost,
+    *,
+    gradient: bool,
+    degrees: Sequence[int] | None = None,
+) -> Division | None:
+    """Choose degrees, or take those given, and say which rows each of them answers within `eps`."""
+    head = measures.centred.head
+    worth = degrees or list(
+        itertools.takewhile(
+            lambda degree: cost.sums(degree, 0) <= cost.exact(len(head.query)),
+            range(1, _DEGREES + 1),
+        )
+    )
+    if not worth:
+        return None
+    finder = Finder(measures, measures.rows(max(worth)), eps, rounding, gradient)
+    options = [option for degree in worth if (option := finder.option(degree)) is not None]
+    if not options:
+        return None
+    # Rows by which of the options answer them: few kinds.
+    kinds = np.zeros(len(head.query), np.int64)
+    for bit, option in enumerate(options):
+        kinds |= option.good.astype(np.int64) << bit
+    counts = np.bincount(kinds, minlength=1 << len(options))
+    taken = tuple(range(len(options)))
+    if degrees is None:
+        # Where positions count, one scan answers all rows.
+        most = len(options) if head.shift is None else 1
+        subsets = itertools.chain.from_iterable(
+            itertools.combinations(taken, size) for size in range(1, most + 1)
+        )
+        taken = min(subsets, key=lambda some: _flops(some, options, counts, cost))
+    flops = _flops(taken, options, counts, cost) + cost.apart(measures.apart)
+    left = np.ones(len(head.query), bool)
+    groups, worst = [], 0.0
+    for option in (options[bit] for bit in taken):
+        mine = np.flatnonzero(option.good & left)
+        left[mine] = False
+        if mine.size:
+            groups.append(Group(option.p, option.rho, mine))
+            worst = max(worst, float(option.bound[mine].max()))
+    if not groups:
+        return None
+    exact = np.flatnonzero(left)
+    return Division(measures, finder.rows, tuple(groups), exact, flops, worst)
+
+
+def _flops(
+    taken: tuple[int, ...], options: list[_Option], counts: NDArray[np.int64], cost: Cost
+) -> float:
+    rows = dict.fromkeys(taken, 0)
+    exact = 0
+    for kind in np.flatnonzero(counts):
+        first = next((bit for bit in taken if kind >> bit & 1), None)
+        if first is None:
+            exact += int(counts[kind])
+        else:
+            rows[first] += int(counts[kind])
+    if cost.head.shift is not None:
+        rows = {bit: len(cost.head.query) if count else 0 for bit, count in rows.items()}
+    sums = sum(cost.sums(options[bit].p.degree, count) for bit, count in rows.items() if count)
+    return sums + cost.exact(exact)
+
+
+@dataclass(slots=True)
+class Finder:
+    """Finds the polynomial of a degree that answers most rows of a head."""
+
+    measures: Measures
+    rows: Rows
+    eps: float
+    rounding: Rounding
+    gradient: bool
+
+    def option(self, degree: int) -> _Option | None:
+        """Return it, if it answers any."""
+        count = len(self.rows.length)
+        index = slice(None, None, max(1, count // _SAMPLE))
+        sample = self.rows.some(index)
+        # Decided by some rows, as there are many polynomials.
+        largest = float(self.rows.logits.max(initial=0.0))
+        relative, moments = _bounds(degree, largest, self.eps, gradient=self.gradient)
+        best: Approximant | None = None
+        share = 0.0
+        for bounds, kind in ((relative, "minimax"), (moments, "moment")):
+            if share > _ENOUGH:
+                break
+            if kind == "moment" and bounds:
+                sample = self.measures.with_second(sample, index)
+            for bound in bounds:
+                for p in approximants(degree, bound, kind, gradient=self.gradient):
+                    answered = float(np.mean(self._try(p, sample)[1] <= self._budget))
+                    if answered > share:
+                        best, share = p, answered
+        if best is None:
+            return None
+        if best.kind == "moment":
+            self.rows = self.measures.with_second(self.rows)
+        rho, found = self._try(best, self.rows)
+        good = (found <= self._budget) | (self.measures.centred.head.seen == 0)
+        return _Option(best, rho, found, good)
+
+    @property
+    def _budget(self) -> float:
+        # Room for what is not known before: rounding of the result.
+        return 0.98 * self.eps * self.measures.spread
+
+    def _try(self, p: Approximant, rows: Rows) -> tuple[Floats, Floats]:
+        rho = self.rounding.of(self.measures, rows, p)
+        bound = prior(self.measures, rows, p, rho)
+        return rho, np.broadcast_to(bound, rows.length.shape)
+
+
+def _bounds(
+    degree: int, largest: float, eps: float, *, gradient: bool
+) -> tuple[list[float], list[float]]:
+    """Return bounds on logits that a degree may reach: relatively, and by the second moment."""
+    relative, moments = _tabulated(degree, gradient)
+    # The smallest bound for all rows, and what the budget allows relatively.
+    enough = next((bound for bound, _ in relative if bound >= largest), math.inf)
+    within = [bound for bound, error in relative if error <= eps and bound <= enough]
+    if not within:
+        return [], []
+    # By the second moment, more than the relative error allows.
+    ceiling = min(enough, 4.0 * within[-1])
+    beyond = [bound for bound in moments if within[-1] < bound <= ceiling]
+    return within[::-1][:_TRIES], beyond[::2]
+
+
+@lru_cache(maxsize=64)
+def _tabulated(degree: int, gradient: bool) -> tuple[list[tuple[float, float]], list[float]]:
+    """Return ascending bounds of a degree: with relative errors, and those by second moments."""
+    table = load()
+    relative = [
+        (entry.bound, entry.joint_error if gradient else entry.error)
+        for entry in table.value
+        if entry.degree + gradient == degree
+    ]
+    moments = {entry.bound for entry in table.moment if entry.degree == degree}
+    return relative, [] if gradient else sorted(moments)
+
+
+def _refusal(
+    candidates: Sequence[Measures], eps: float, best: Division | None, cost: Cost, gradient: bool
+) -> str:
+    rows = len(cost.head.query)
+    width = cost.head.query.shape[1]
+    largest = min(float(m.rows(0).logits.max(initial=0.0)) for m in candidates)
+    what = f"d = {width}, max|s| <= {largest:.3g}, eps = {eps:g}"
+    exact = cost.exact(rows)
+    degree = next(
+        (
+            e.degree + gradient
+            for e in load().values(largest)
+            if (e.joint_error if gradient else e.error) <= eps and e.degree + gradient >= 1
+        ),
+        None,
+    )
+    if best is not None and best.exact.size < rows:
+        share = 100.0 * best.exact.size / rows
+        return (
+            f"{what}: {best.flops:.3g} operations, {share:.0f} % of the rows by all keys, against "
+            f"{exact:.3g} for exact attention"
+        )
+    if degree is None:
+        return f"{what} needs a degree beyond {LARGEST_DEGREE}"
+    features = math.comb(width + degree, degree)
+    return (
+        f"{what} needs degree {degree}: {features:.3g} features for {len(cost.head.key)} keys, "
+        f"{cost.sums(degree, rows):.3g} operations against {exact:.3g}"
+    )

@@ -1,0 +1,220 @@
+"""Rows of attention from sums over keys, a head at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _subquad
+from .._problem import Problem, Stats, added
+from .._shapes import Shape
+from .bounds import posterior
+from .choice import Division
+from .head import Centred, Floats, blocks
+
+__all__ = [
+    "HeadRows",
+    "exact_rows",
+    "head_forward",
+    "keys_in_sums",
+    "positions",
+    "runs",
+    "weights_apart",
+]
+
+# Rows that positions make a slice of: so many others between two of them are computed with them.
+_GAP = 64
+
+
+@dataclass(slots=True)
+class HeadRows:
+    """What a head's rows were computed from."""
+
+    division: Division
+    sums: Floats
+    """Sums of weights, over the largest mass; of rows with polynomials."""
+    exact: NDArray[np.bool_]
+    """Rows computed from all keys."""
+    bound: Floats
+    """Of the rows with polynomials."""
+
+
+def head_forward(
+    problem: Problem,
+    head: Shape,
+    division: Division,
+    out: NDArray[Any],
+    lse: NDArray[Any] | None,
+    *,
+    certified: bool,
+) -> tuple[HeadRows, Stats]:
+    """Compute the rows with polynomials; of the others only which they are."""
+    measures = division.measures
+    centred = measures.centred
+    shape = out.shape
+    done = HeadRows(division, np.zeros(shape[0]), np.zeros(shape[0], bool), np.zeros(shape[0]))
+    done.exact[division.exact] = True
+    stats: Stats = {}
+    y, rows, masses = keys_in_sums(division)
+    constants = centred.constants() if lse is not None else None
+    for group in division.groups:
+        some = positions(group.rows, shape[0], problem.shift)
+        x = np.ascontiguousarray(centred.x[some])
+        numerators = np.empty((len(x), shape[1]), x.dtype)
+        sums = np.empty(len(x), x.dtype)
+        _, counts = _subquad.polynomial_sums(
+            x[np.newaxis],
+            y[np.newaxis],
+            rows[np.newaxis],
+            masses[np.newaxis],
+            np.array(group.p.c),
+            numerators[np.newaxis],
+            sums[np.newaxis],
+            scale=problem.scale,
+            shift=problem.shift,
+            workers=problem.workers,
+        )
+        stats = added(stats, counts)
+        mine = group.rows if isinstance(some, slice) and problem.shift is not None else slice(None)
+        distance = _divide(done, group.rows, numerators[mine], sums[mine], out)
+        if certified:
+            _certify(done, group, distance, out)
+    settled = ~done.exact
+    hidden = np.broadcast_to(centred.head.seen == 0, settled.shape)
+    out[hidden & settled] = 0
+    done.bound[hidden] = 0.0
+    if lse is not None and constants is not None:
+        with np.errstate(divide="ignore"):
+            lse[settled] = (constants + np.log(done.sums))[settled]
+        lse[hidden] = -np.inf
+    return done, stats
+
+
+def keys_in_sums(division: Division) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Keys, their values by mass, and masses; of the keys in the sums."""
+    measures = division.measures
+    centred, kept = measures.centred, measures.kept
+    y, value = centred.y, centred.head.value
+    masses = centred.masses.astype(y.dtype)
+    if measures.apart:
+        y, value, masses = y[kept], value[kept], masses[kept]
+    rows = value - centred.mean
+    if centred.centres.query.any():
+        rows *= masses[:, np.newaxis]
+    return np.ascontiguousarray(y), rows, masses
+
+
+def positions(rows: NDArray[np.intp], count: int, shift: int | None) -> slice | NDArray[np.intp]:
+    """Return rows as the kernel takes them: all, where positions count."""
+    return slice(None) if shift is not None or rows.size == count else rows
+
+
+def _divide(
+    done: HeadRows,
+    rows: NDArray[np.intp],
+    numerators: NDArray[Any],
+    sums: NDArray[Any],
+    out: NDArray[Any],
+) -> Floats:
+    """Divide by sums of weights, and note which rows have none; return distances from the mean."""
+    measures = done.division.measures
+    centred = measures.centred
+    mean = centred.mean.astype(np.float64)
+    distance = np.zeros(rows.size)
+    apart = np.flatnonzero(~measures.kept)
+    for some in blocks(numerators):
+        index = rows[some]
+        top, total = numerators[some].astype(np.float64), sums[some].astype(np.float64)
+        if apart.size:
+            weights = weights_apart(centred, index, apart)
+            top += weights @ (centred.head.value[apart].astype(np.float64) - mean)
+            total += weights.sum(axis=1)
+        # A sum below its own rounding error divides nothing.
+        valid = np.isfinite(total) & (total > 0.0) & np.isfinite(top).all(axis=1)
+        quotient = top / np.where(valid, total, 1.0)[:, np.newaxis]
+        done.exact[index[~valid]] = True
+        done.sums[index] = np.where(valid, total, 0.0)
+        out[index] = quotient + mean
+        distance[some] = np.sqrt(np.vecdot(quotient, quotient))
+    hidden = np.broadcast_to(centred.head.seen == 0, done.exact.shape)
+    done.exact &= ~hidden
+    return distance
+
+
+def weights_apart(centred: Centred, rows: NDArray[np.intp], keys: NDArray[np.intp]) -> Floats:
+    """Weights of some keys, one by one in float64, over the largest mass."""
+    head, centres = centred.head, centred.centres
+    x = head.query[rows].astype(np.float64) - centres.query
+    y = head.key[keys].astype(np.float64) - centres.key
+    logits = head.scale * (x @ y.T)
+    weights: Floats = np.exp(logits + (centred.exponents[keys] - centred.top))
+    return weights
+
+
+def _certify(done: HeadRows, group: Any, distance: Floats, out: NDArray[Any]) -> None:
+    measures = done.division.measures
+    centred, rows = measures.centred, group.rows
+    where = np.zeros(len(done.sums))
+    where[rows] = distance
+    rho = np.broadcast_to(group.rho, done.sums.shape)
+    if measures.apart:
+        # Products, exponentials and sums of the keys apart.
+        x, y = measures.lengths
+        size = abs(centred.head.scale) * x * y.max(initial=0.0)
+        steps = (centred.x.shape[1] + 8) * size + measures.apart + 8
+        rho = rho + np.expm1(2.0**-52 * steps) * done.sums / done.division.rows.total
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        bound = posterior(measures, done.division.rows, group.p, rho, done.sums, where)[rows]
+    mean = float(np.linalg.norm(centred.mean.astype(np.float64)))
+    unit = float(np.finfo(out.dtype).eps) / 2.0
+    size = distance + mean
+    bound += (unit + 2.0**-49) * (1.0 + 1e-6) * size + out.shape[1] * float(
+        np.finfo(out.dtype).smallest_subnormal
+    )
+    done.bound[rows] = bound
+    # No row is further from the exact one than two values are from each other.
+    done.exact[rows[~(bound <= 2.0 * measures.spread)]] = True
+
+
+def exact_rows(
+    problem: Problem,
+    head: Shape,
+    exact: NDArray[np.bool_],
+    out: NDArray[Any],
+    lse: NDArray[Any] | None,
+    bound: Floats | None,
+) -> Stats:
+    """Compute the rows that are marked from all keys."""
+    stats: Stats = {}
+    first = (0,) * len(head)
+    for rows, inner in runs(exact, problem.shift is not None):
+        part = problem.rows(head, rows, problem.compute)
+        found, log, counts = part.forward(want_lse=lse is not None)
+        stats = added(stats, counts)
+        index = np.arange(len(out))[rows][inner]
+        out[index] = found[first][inner]
+        if lse is not None and log is not None:
+            lse[index] = log[first][inner]
+        if bound is not None:
+            bound[index] = part.bounds(found)[0][first][inner]
+    return stats
+
+
+def runs(
+    marked: NDArray[np.bool_], by_position: bool
+) -> list[tuple[slice | NDArray[np.intp], Any]]:
+    """Return marked rows as problems take them, and which of a problem's rows are meant."""
+    if marked.all():
+        return [(slice(0, marked.size), slice(None))]
+    rows = np.flatnonzero(marked)
+    if not by_position:
+        return [(rows, slice(None))] if rows.size else []
+    found: list[tuple[slice | NDArray[np.intp], Any]] = []
+    for run in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP) + 1):
+        if run.size:
+            start, stop = int(run[0]), int(run[-1]) + 1
+            found.append((slice(start, stop), run - start))
+    return found

@@ -1,0 +1,138 @@
+"""One head: its arrays in the compute type, and the same around a centre."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Centred", "Centres", "Floats", "Head", "blocks"]
+
+Floats = NDArray[np.float64]
+
+# Numbers that are widened to float64 at a time.
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One query head with the keys and values that it attends to, in the compute type."""
+
+    query: NDArray[Any]
+    key: NDArray[Any]
+    value: NDArray[Any]
+    scale: float
+    shift: int | None
+    """Query i sees the keys ``j <= i + shift``; None: all."""
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """How many keys each query sees, the first ones; one number if all see all."""
+        keys = len(self.key)
+        if self.shift is None:
+            return np.array([keys])
+        return np.clip(np.arange(len(self.query)) + self.shift + 1, 0, keys)
+
+    def over_seen(self, per_key: Floats) -> Floats:
+        """Sum what each key has over the keys that a query sees: for every query, or once for all."""
+        if self.shift is None:
+            whole: Floats = per_key.sum(axis=0, keepdims=True)
+            return whole
+        sums: Floats = np.zeros((len(per_key) + 1, *per_key.shape[1:]))
+        np.cumsum(per_key, axis=0, out=sums[1:])
+        seen: Floats = sums[self.seen]
+        return seen
+
+    def largest_seen(self, per_key: Floats) -> Floats:
+        """Return the largest of what the keys have that a query sees, 0 where there is none."""
+        if self.shift is None:
+            whole: Floats = per_key.max(axis=0, keepdims=True, initial=0.0)
+            return whole
+        running = np.concatenate([np.zeros(1), np.maximum.accumulate(per_key)])
+        seen: Floats = running[self.seen]
+        return seen
+
+
+@dataclass(frozen=True, slots=True)
+class Centres:
+    """What is taken off queries and keys; exact numbers of the compute type."""
+
+    name: str
+    query: NDArray[Any]
+    key: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Centred:
+    """A head around centres: ``exp(scale q.k)`` is ``exp(constant) mass exp(scale x.y)``."""
+
+    head: Head
+    centres: Centres
+
+    @cached_property
+    def x(self) -> NDArray[Any]:
+        """Queries less their centre."""
+        x: NDArray[Any] = self.head.query - self.centres.query
+        return x
+
+    @cached_property
+    def y(self) -> NDArray[Any]:
+        """Keys less their centre."""
+        y: NDArray[Any] = self.head.key - self.centres.key
+        return y
+
+    @cached_property
+    def exponents(self) -> Floats:
+        """Logarithms of the masses of keys."""
+        centre = self.head.scale * self.centres.query.astype(np.float64)
+        exponents = np.empty(len(self.head.key))
+        for some in blocks(self.head.key):
+            exponents[some] = self.head.key[some].astype(np.float64) @ centre
+        return exponents - float(self.centres.key.astype(np.float64) @ centre)
+
+    @cached_property
+    def top(self) -> float:
+        """The largest logarithm of a mass."""
+        return float(self.exponents.max(initial=-np.inf))
+
+    @cached_property
+    def masses(self) -> Floats:
+        """Masses over the largest of them."""
+        masses: Floats = np.exp(self.exponents - self.top)
+        return masses
+
+    @cached_property
+    def mean(self) -> NDArray[Any]:
+        """Mean of the values, as taken off them."""
+        mean = self.head.value.mean(axis=0, dtype=np.float64)
+        rounded: NDArray[Any] = mean.astype(self.head.value.dtype)
+        return rounded
+
+    def constants(self) -> Floats:
+        """Logarithms of the factors of queries, and of the largest mass."""
+        centre = self.head.scale * self.centres.key.astype(np.float64)
+        constants = np.empty(len(self.head.query))
+        for some in blocks(self.head.query):
+            constants[some] = self.head.query[some].astype(np.float64) @ centre
+        return constants + self.top
+
+    def mass_error(self) -> float:
+        """Relative error of a mass, as computed in float64."""
+        centre = abs(self.head.scale) * float(np.linalg.norm(self.centres.query.astype(np.float64)))
+        if centre == 0.0:
+            return 0.0
+        longest = max(
+            float(np.linalg.norm(self.head.key[some].astype(np.float64), axis=1).max())
+            for some in blocks(self.head.key)
+        )
+        size = centre * (longest + float(np.linalg.norm(self.centres.key.astype(np.float64))))
+        return float(np.expm1(2.0**-52 * ((self.head.key.shape[1] + 8) * size + 4)))
+
+
+def blocks(rows: NDArray[Any]) -> list[slice]:
+    """Cut rows so that few numbers are widened at a time."""
+    step = max(1, _BLOCK // max(1, rows.shape[1]))
+    return [slice(i, min(i + step, len(rows))) for i in range(0, len(rows), step)]

@@ -1,0 +1,149 @@
+"""From the numbers of a problem to what is done with each head."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._plan import HeadPlan
+from .._problem import Problem
+from .._shapes import Shape
+from .bounds import Rounding
+from .centres import CentresOption, centres_of
+from .choice import Cost, Division, choose, divide
+from .fitted import fit_division, fitted_division
+from .head import Centred, Centres, Head
+from .measures import Measures, largest_logit
+
+__all__ = ["head_of", "plan_head", "redo"]
+
+# Keys whose weights may be computed one by one.
+_APART = (16, 128)
+# What the longest of them must exceed the rest by.
+_LONGER = 1.15
+
+
+def head_of(problem: Problem, index: Shape) -> Head:
+    """Return one head in the compute type."""
+    group = problem.shapes.heads // problem.shapes.kv_heads
+    of_keys = (*index[:-1], index[-1] // group)
+
+    def array(name: str) -> NDArray[Any]:
+        part: NDArray[Any] = getattr(problem, name)[index if name == "query" else of_keys]
+        return problem.widened(name, part).astype(problem.compute, copy=False)
+
+    query, key, value = array("query"), array("key"), array("value")
+    return Head(query, key, value, problem.scale, problem.shift)
+
+
+def rounding_of(centred: Centred) -> Rounding:
+    """Return what the type of a head does."""
+    kind = np.finfo(centred.head.query.dtype)
+    return Rounding(float(kind.eps) / 2.0, float(kind.smallest_normal), centred.mass_error())
+
+
+def plan_head(
+    problem: Problem,
+    index: Shape,
+    eps: float,
+    centres: CentresOption,
+    *,
+    overhead: int,
+    gradient: bool,
+    rng: np.random.Generator | None,
+) -> HeadPlan:
+    """Choose what to do with a head, and keep it for the pass that may follow.
+
+    With `rng` by what random rows say, else by what is proved.
+    """
+    head = head_of(problem, index)
+    cost = Cost(head, overhead)
+    if min(len(head.query), len(head.key), head.query.shape[1]) == 0:
+        return _exact(cost, 0.0, "nothing to save: no query, no key or no coordinate")
+    around = [Centred(head, c) for c in centres_of(problem, index, head, centres)]
+    with np.errstate(all="ignore"):
+        sizes = [largest_logit(centred) for centred in around]
+    if not np.isfinite(sizes).all():
+        return _exact(cost, math.inf, "the inputs are not finite, or too large")
+    centred = around[int(np.argmin(sizes))]
+    with np.errstate(all="ignore"):
+        if rng is not None:
+            division, bound, reason = fit_division(centred, eps, cost, rng, gradient=gradient)
+        else:
+            candidates = _with_keys_apart(centred)
+            division, reason = choose(
+                candidates, eps, rounding_of(centred), cost, gradient=gradient
+            )
+            bound = _over(division.bound, division.measures.spread) if division else 0.0
+    if division is None:
+        return _exact(cost, min(sizes), reason)
+    problem.memo[index] = division
+    measures = division.measures
+    width = head.query.shape[1]
+    return HeadPlan(
+        method="polynomial",
+        centres=centred.centres.name,
+        degrees=tuple((g.p.degree, int(g.rows.size)) for g in division.groups),
+        features=max(math.comb(width + g.p.degree, g.p.degree) for g in division.groups),
+        exact_rows=int(division.exact.size),
+        exact_keys=measures.apart,
+        largest_logit=float(division.rows.logits.max()),
+        bound=bound,
+        flops=division.flops,
+        reason="",
+        coefficients=() if rng is None else division.groups[0].p.c,
+    )
+
+
+def _over(bound: float, spread: float) -> float:
+    return bound / spread if spread > 0.0 else 0.0
+
+
+def redo(
+    problem: Problem, index: Shape, plan: HeadPlan, eps: float, *, gradient: bool
+) -> Division | None:
+    """Return what a plan says for a head, for these numbers; None where they do not allow it."""
+    kept: Division | None = problem.memo.get(index)
+    if kept is not None:
+        return kept
+    head = head_of(problem, index)
+    centres: list[Centres] = centres_of(problem, index, head, problem.memo["centres"])
+    centred = next(
+        (Centred(head, c) for c in centres if c.name == plan.centres), Centred(head, centres[0])
+    )
+    degrees = sorted(degree for degree, _ in plan.degrees)
+    with np.errstate(all="ignore"):
+        if not math.isfinite(largest_logit(centred)):
+            return None
+        if plan.coefficients:
+            return fitted_division(centred, plan.coefficients, plan.flops)
+        measures = Measures(centred, plan.exact_keys)
+        return divide(
+            measures, eps, rounding_of(centred), Cost(head, 0), gradient=gradient, degrees=degrees
+        )
+
+
+def _exact(cost: Cost, largest: float, reason: str) -> HeadPlan:
+    rows = len(cost.head.query)
+    flops = cost.exact(rows)
+    return HeadPlan("exact", "none", (), 0, rows, 0, largest, 0.0, flops, reason)
+
+
+def _with_keys_apart(centred: Centred) -> list[Measures]:
+    """Consider taking out the longest keys, where they are much longer than the rest."""
+    whole = Measures(centred)
+    found = [whole]
+    if centred.head.shift is None:
+        lengths = whole.in_metric[1]
+        some = [apart for apart in _APART if 4 * apart < lengths.size]
+        ranks = [lengths.size - 1 - apart for apart in (0, *some)]
+        longest, *rest = np.partition(lengths, ranks)[ranks]
+        found += [
+            whole.without(apart)
+            for apart, length in zip(some, rest, strict=True)
+            if longest > _LONGER * length
+        ]
+    return found
