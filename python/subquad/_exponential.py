@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Literal, overload
 
@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 from ._options import check_choice, check_real
 from ._tables.enclosure import LARGEST_BOUND, derivative, relative_error
 from ._tables.series import chebyshev, taylor
-from ._tables.table import LARGEST_DEGREE, integral, load
+from ._tables.table import LARGEST_DEGREE, Value, integral, load
 
-__all__ = ["KINDS", "check_bound", "check_share", "coefficients"]
+__all__ = [
+    "KINDS",
+    "check_bound",
+    "check_share",
+    "coefficients",
+    "minimax",
+    "minimax_of_degree",
+]
 
 KINDS = ("taylor", "chebyshev", "minimax", "moment")
 # The least bound in the table; a smaller one gains nothing that float64 shows.
@@ -154,15 +161,55 @@ def check_share(name: str, value: Any) -> float:
     return share
 
 
+def minimax(bound: float, both: bool = False) -> Iterator[Choice]:
+    """Yield polynomials for a bound with their errors, by degree, from the first that is of use.
+
+    `both` counts the error of the derivative too. Below the table, Taylor's are as good.
+    """
+    if bound < SMALLEST_BOUND:
+        for degree in range(int(both), 5):
+            c = taylor(degree)
+            error = relative_error(c, bound)
+            yield tuple(c), max(error, relative_error(derivative(c), bound)) if both else error
+        return
+    for entry in load().values(bound):
+        if entry.degree + both <= LARGEST_DEGREE:
+            yield _choice(entry, both)
+
+
+def minimax_of_degree(bound: float, degree: int, both: bool = False) -> Choice:
+    """Return the tabulated polynomial of one degree, and its error on [-bound, bound]."""
+    least = LARGEST_DEGREE
+    for c, error in minimax(bound, both):
+        if len(c) - 1 == degree and error < 1.0:
+            return c, error
+        if error < 1.0:
+            least = min(least, len(c) - 1)
+    if least < degree <= LARGEST_DEGREE:
+        # A lower degree leaves no error, and there the table ends; that of a wider interval goes on.
+        for entry in load().value:
+            if entry.bound >= bound and entry.degree + both == degree:
+                return _choice(entry, both)
+    raise ValueError(
+        f"`degree` must be from {least} to {LARGEST_DEGREE} for logits bounded by {bound:.3g}, where "
+        f"no other polynomial for exp is tabulated, got {degree}"
+    )
+
+
+def _choice(entry: Value, both: bool) -> Choice:
+    if both:
+        return tuple(integral(entry)), entry.joint_error
+    return tuple(entry.c), entry.error
+
+
 def _minimax(bound: float, eps: float, both: bool) -> Choice:
     reached = (0, math.inf)
-    for entry in load().values(bound):
-        degree = entry.degree + both
-        error = entry.joint_error if both else entry.error
-        if not 1 <= degree <= LARGEST_DEGREE:
+    for c, error in minimax(bound, both):
+        degree = len(c) - 1
+        if degree < 1:
             continue
         if error <= eps:
-            return tuple(integral(entry) if both else entry.c), error
+            return c, error
         reached = min(reached, (degree, error), key=lambda pair: pair[1])
     raise _out_of_reach(bound, eps, *reached, LARGEST_DEGREE)
 
