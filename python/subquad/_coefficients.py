@@ -9,13 +9,16 @@ from typing import Any, NoReturn
 
 from ._arrays import Operand, take
 from ._finite import require_finite
+from ._options import check_budget
 
 __all__ = [
+    "check_accuracy",
     "check_degree",
     "count_features",
     "refuse_sum",
     "take_coefficients",
     "take_matrix",
+    "take_pair",
 ]
 
 
@@ -41,6 +44,21 @@ def take_matrix(name: str, x: Any, symbols: str) -> Operand:
         raise ValueError(f"`{name}` must have shape ({symbols}), got {operand.shape}")
     require_finite(operand)
     return operand
+
+
+def take_pair(query: Any, key: Any) -> tuple[Operand, Operand]:
+    """Return queries and keys of one head."""
+    q, k = take_matrix("query", query, "n, d"), take_matrix("key", key, "m, d")
+    if q.shape[1] != k.shape[1]:
+        raise ValueError(f"`key` must have shape (m, d) with d = {q.shape[1]}, got {k.shape}")
+    return q, k
+
+
+def check_accuracy(eps: Any, degree: Any) -> tuple[float | None, int | None]:
+    """Return the one of error budget and degree that was given, and None."""
+    if (eps is None) == (degree is None):
+        raise ValueError(f"one of `eps` and `degree` is needed, got eps={eps}, degree={degree}")
+    return check_budget(eps), None if degree is None else check_degree(degree)
 
 
 def check_degree(degree: Any, name: str = "degree") -> int:

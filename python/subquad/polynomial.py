@@ -7,13 +7,17 @@ what the factors are made of. The theory is in `subquad.theory.polynomial`.
 """
 
 from ._exponential import coefficients
+from ._factor import factor
+from ._factors import Factors
 from ._feasibility import Feasibility, FeasibleDegree, feasibility
 from ._features import features, weights
 
 __all__ = [
+    "Factors",
     "Feasibility",
     "FeasibleDegree",
     "coefficients",
+    "factor",
     "feasibility",
     "features",
     "weights",

@@ -10,24 +10,49 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays import Array
-from .._coefficients import check_degree, count_features, take_matrix
+from .._coefficients import check_accuracy, check_degree, count_features, take_matrix, take_pair
+from .._factors import refuse_row_sum, take_columns
 from .._finite import refuse_nonfinite
-from .._options import check_budget, check_scale
+from .._options import check_scale
 from ._heads import Floats, numbers
 
-__all__ = ["attention_loss_grad", "factor", "features", "weights"]
+__all__ = ["Factors", "attention_loss_grad", "factor", "features", "weights"]
 
 # Beyond it, 1 / degree! and with it every further term is lost in float64.
 _LARGEST_DEGREE = 170
 
 
 class Factors(NamedTuple):
-    """Factors of ``exp(scale * Q K^T)``."""
+    """Factors of ``exp(scale * Q K^T)``, as `subquad.polynomial.Factors`."""
 
     u: Floats
     v: Floats
     error_bound: float
     """The largest entry of ``|u v^T - exp(scale * Q K^T)|``."""
+
+    def matvec(self, x: Array) -> Any:
+        """Multiply by the matrix itself."""
+        return self.u @ self.v.T @ numbers(take_columns(x, len(self.v)))
+
+    def rmatvec(self, x: Array) -> Any:
+        """Multiply by its transpose."""
+        return self.v @ self.u.T @ numbers(take_columns(x, len(self.u)))
+
+    def row_sums(self) -> Any:
+        """Sum every row."""
+        return (self.u @ self.v.T).sum(axis=1)
+
+    def normalise(self, x: Array) -> Any:
+        """Multiply by the matrix whose rows are divided by their sums."""
+        columns = numbers(take_columns(x, len(self.v)))
+        product, sums = self.u @ self.v.T, self.row_sums()
+        if len(self.v) == 0:
+            return product @ columns
+        doubt = (product.shape[1] + self.u.shape[1]) * 2.0**-53 * np.abs(product).sum(axis=1)
+        if not (sums > doubt).all():
+            row = int(np.argmin(sums > doubt))
+            refuse_row_sum(row, float(sums[row]), float(doubt[row]))
+        return product / sums[:, np.newaxis] @ columns
 
 
 def features(x: Array, degree: int) -> Any:
@@ -61,18 +86,15 @@ def factor(
     eps: float | None = None,
     degree: int | None = None,
     scale: float | None = None,
-) -> Any:
+) -> Factors:
     """Low-rank factors of exp(scale * Q K^T), by Taylor's polynomial of the least degree.
 
     Arguments as in `subquad.polynomial.factor`, where a better polynomial may do with a lower
     degree. The error is measured, entry by entry.
     """
-    q, k = numbers(take_matrix("query", query, "n, d")), numbers(take_matrix("key", key, "m, d"))
-    if q.shape[1] != k.shape[1]:
-        raise ValueError(f"`key` must have shape (m, d) with d = {q.shape[1]}, got {k.shape}")
-    budget, sigma = check_budget(eps), check_scale(scale, q.shape[1])
-    if (budget is None) == (degree is None):
-        raise ValueError(f"one of `eps` and `degree` is needed, got eps={eps}, degree={degree}")
+    q, k = (numbers(operand) for operand in take_pair(query, key))
+    budget, degree = check_accuracy(eps, degree)
+    sigma = check_scale(scale, q.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         logits = sigma * (q @ k.T)
         exact = np.exp(logits)
@@ -81,7 +103,7 @@ def factor(
     if budget is not None:
         degree = _least_degree(logits, exact, budget)
     assert degree is not None  # one of the two was given
-    of_degree = np.array([len(chosen) for chosen in _monomials(q.shape[1], check_degree(degree))])
+    of_degree = np.array([len(chosen) for chosen in _monomials(q.shape[1], degree)])
     taylor = np.array([sigma**t / math.factorial(t) for t in range(degree + 1)])
     u = features(q, degree) * weights(q.shape[1], degree) * taylor[of_degree]
     v = features(k, degree)
