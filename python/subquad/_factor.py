@@ -95,10 +95,10 @@ def factor(
     --------
     >>> import numpy as np, subquad
     >>> rng = np.random.default_rng(0)
-    >>> q, k = 0.5 * rng.standard_normal((2, 500, 8))
+    >>> q, k = 0.3 * rng.standard_normal((2, 500, 8))
     >>> factors = subquad.polynomial.factor(q, k, eps=1e-2)
     >>> factors.shape, factors.rank, factors.degree
-    ((500, 500), 495, 4)
+    ((500, 500), 165, 3)
     >>> A = np.exp(q @ k.T / np.sqrt(8))
     >>> error = np.abs(factors.u @ factors.v.T - A)
     >>> bool((error <= 1e-2 * A).all()), bool(error.max() <= factors.error_bound)

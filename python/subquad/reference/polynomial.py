@@ -8,11 +8,13 @@ from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.polynomial.polynomial import polyder, polyval
 
 from .._arrays import Array
 from .._coefficients import check_accuracy, check_degree, count_features, take_matrix, take_pair
 from .._factors import refuse_row_sum, take_columns
 from .._finite import refuse_nonfinite
+from .._loss import centred_keys, check_method, choose_polynomial, scale_of, take_chain
 from .._options import check_scale
 from ._heads import Floats, numbers
 
@@ -132,42 +134,40 @@ def attention_loss_grad(
     E: Array,
     *,
     scale: float | None = None,
+    method: str = "exact",
+    eps: float | None = None,
+    degree: int | None = None,
 ) -> Any:
     """Gradient with respect to X of ``0.5 * ||softmax(scale * A1 X A2^T) A3 Y - E||_F^2``.
 
     Arguments as in `subquad.polynomial.attention_loss_grad`; ``scale=None`` is 1/d. The names are
     those of arXiv:2402.04497, whose formula this is with q the right way round: one row per query.
+    For "polynomial", exp and its derivative are those of the polynomial.
     """
-    a1, x, a2, a3, y, e = _chain(A1, X, A2, A3, Y, E)
-    sigma = 1.0 / max(x.shape[1], 1) if scale is None else check_scale(scale, x.shape[1])
+    given = take_chain(A1, X, A2, A3, Y, E)
+    accuracy = check_method(method, eps, degree)
+    a1, x, a2, a3, y, e = (numbers(operand) for operand in given)
+    sigma = scale_of(scale, x.shape[1])
+    if accuracy is not None:
+        a2 = centred_keys(a2)
     with np.errstate(over="ignore", invalid="ignore"):
-        logits = sigma * (a1 @ x @ a2.T)
+        query = a1 @ x
+        logits = sigma * (query @ a2.T)
     if not np.isfinite(logits).all():
         refuse_nonfinite((), logits.dtype)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    f = powers / powers.sum(axis=1, keepdims=True)
+    if accuracy is None:
+        slopes = powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    else:
+        terms = choose_polynomial(query, a2, sigma, accuracy)
+        powers, slopes = polyval(logits, terms), polyval(logits, polyder(terms))
+    total = powers.sum(axis=1, keepdims=True)
+    f = powers / total
     h = a3 @ y
     c = f @ h - e
     q = c @ h.T
-    p = f * q - (f * q).sum(axis=1, keepdims=True) * f
+    # The slope of exp is exp: then this is f * q - (f * q).sum(axis=1, keepdims=True) * f.
+    p = slopes / total * (q - (f * q).sum(axis=1, keepdims=True))
     return sigma * (a1.T @ p @ a2)
-
-
-def _chain(*arrays: Array) -> list[Floats]:
-    """Return the six matrices, checked for shapes whose products exist."""
-    symbols = {"A1": "nd", "X": "dk", "A2": "mk", "A3": "ml", "Y": "lv", "E": "nv"}
-    sizes: dict[str, int] = {}
-    matrices = []
-    for (name, pair), array in zip(symbols.items(), arrays, strict=True):
-        operand = take_matrix(name, array, ", ".join(pair))
-        for symbol, size in zip(pair, operand.shape, strict=True):
-            if sizes.setdefault(symbol, size) != size:
-                raise ValueError(
-                    f"`{name}` must have shape ({', '.join(pair)}) with {symbol} = {sizes[symbol]} "
-                    f"as before, got {operand.shape}"
-                )
-        matrices.append(numbers(operand))
-    return matrices
 
 
 def _monomials(d: int, degree: int) -> Iterator[tuple[int, ...]]:
