@@ -114,7 +114,8 @@ def test_the_bound_holds_whatever_is_drawn(
     try:
         factors = factor(size * q, k, degree=degree)
     except ValueError as err:
-        assert "`degree` must be" in str(err) or "`query` and `key` must have logits" in str(err)  # noqa: PT017
+        if not str(err).startswith(("`degree` must be", "`query` and `key` must have logits")):
+            raise
         return
     error, _, doubt = errors(size * q, k, factors)
     assert np.all(error <= factors.error_bound + doubt)

@@ -74,7 +74,8 @@ def test_equals_the_definition(
     try:
         expected = twin_of(*arrays, scale=scale, **options)
     except ValueError as err:
-        assert "`degree` must be from" in str(err)  # noqa: PT017
+        if "`degree` must be from" not in str(err):
+            raise
         return
     found = grad_of(*arrays, scale=scale, **options)
     assert (found.shape, found.dtype) == ((d, k), np.dtype(dtype))
@@ -87,7 +88,7 @@ def test_equals_the_definition(
 def test_the_polynomial_gradient_equals_central_differences(namespace: Any, eps: float) -> None:
     a1, x, a2, a3, y, e = problem()
     # Held fixed: the mean of the keys, and the polynomial for these logits.
-    a2 = a2 + [1.0, -2.0, 0.5]
+    a2 = a2 + np.array([1.0, -2.0, 0.5])
     key = a2 - a2.mean(axis=0)
     assert longest(key) < 0.95 * longest(a2)
     c, _ = subquad.polynomial.coefficients(longest(a1 @ x) * longest(key) / 3, eps, derivative=True)

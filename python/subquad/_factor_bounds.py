@@ -1,23 +1,25 @@
 r"""How far low-rank factors of exp(s) are from it: the polynomial's error, and rounding.
 
-A logit is taken apart, :math:`s_{ij} = a_i + b_j + z_{ij}` with :math:`z = x_i \cdot y_j`, and p is within
-:math:`\delta e^z` of exp for :math:`|z| \le B`. In float64 with unit :math:`u = 2^{-53}` (`ROUNDOFF`):
+A logit is taken apart, :math:`s_{ij} = a_i + b_j + z_{ij}` with :math:`z = x_i \cdot y_j`, and p is
+within :math:`\delta e^z` of exp for :math:`|z| \le B`. In float64 with unit :math:`u = 2^{-53}`
+(`ROUNDOFF`):
 
-1. a, b and z are wrong by at most :math:`\lambda` together, and so is exp of a and b, relatively: `Parts.doubt`.
-   Hence :math:`e^{a + b} p(z)`, of the numbers that are computed, is within
+1. a, b and z are wrong by at most :math:`\lambda` together, and so is exp of a and b, relatively:
+   `Parts.doubt`. Hence :math:`e^{a + b} p(z)`, of the numbers that are computed, is within
    :math:`(\delta + (1 + \delta)(e^\lambda - 1)) A_{ij}` of :math:`A_{ij} = e^{s_{ij}}`.
-2. Each entry of a factor is a product of at most g coordinates, a weight (2 g + 1 roundings under a root, which
-   halves them, and the root) and a factor of the row, stored with one rounding of unit :math:`u_s`. Products of entries are
-   within :math:`\tau = (1 + u_s)^2 (1 + u)^{4 g + 10} - 1` relatively. Their absolute values sum to
-   :math:`e^{a + b} P(w)` with :math:`P(w) = \sum_t |c_t| w^t` and :math:`w = \sum_l |x_l y_l| \le |x| |y|`,
-   and :math:`P(w) \le \kappa e^w`: p itself is at most :math:`(1 + \delta) e^w`, and :math:`t` maximises
-   :math:`w^t e^{-w}` for the terms that are negative.
-3. What underflows when it is stored is lost: less than the least normal number :math:`\eta` for each entry, times an
-   entry of the other factor. Those of a row sum to at most :math:`e^a \sqrt{r P(B)}`. (Underflow before that is
-   relative to :math:`e^a`, and far below u.)
+2. Each entry of a factor is a product of at most g coordinates, a weight (2 g + 1 roundings under a
+   root, which halves them, and the root) and a factor of the row, stored with one rounding of unit
+   :math:`u_s`. Products of entries are within :math:`\tau = (1 + u_s)^2 (1 + u)^{4 g + 10} - 1`
+   relatively. Their absolute values sum to :math:`e^{a + b} P(w)` with :math:`P(w) = \sum_t |c_t|
+   w^t` and :math:`w = \sum_l |x_l y_l| \le |x| |y|`, and :math:`P(w) \le \kappa e^w`: p itself is at
+   most :math:`(1 + \delta) e^w`, and :math:`w^t e^{-w}` is largest at :math:`w = t`, for the terms
+   that are negative.
+3. What underflows when it is stored is lost: less than the least normal number :math:`\eta` for each
+   entry, times an entry of the other factor. Those of a row sum to at most :math:`e^a \sqrt{r P(B)}`.
+   (Underflow before that is relative to :math:`e^a`, and far below u.)
 
-Relatively, with :math:`w - z \le 2 B`, this is :math:`\delta + (1 + \delta)(e^\lambda - 1) + \tau \kappa
-e^{\lambda + 2 B}` and the third. Absolutely, no :math:`a_i + b_j + w` exceeds
+Relatively, with :math:`w - z \le 2 B`, this is :math:`\delta + (1 + \delta)(e^\lambda - 1) + \tau
+\kappa e^{\lambda + 2 B}` and the third. Absolutely, no :math:`a_i + b_j + w` exceeds
 :math:`\max_i (a_i + |x_i|^2 / 2) + \max_j (b_j + |y_j|^2 / 2)`: `Parts.top`.
 
 exp of numpy is taken to be within 8 units.

@@ -86,7 +86,17 @@ class Factors:
         return _give_back(operand, u @ (v.T @ columns))
 
     def rmatvec(self, x: Array) -> Any:
-        """Return ``v @ (u.T @ x)``, also written ``factors.T @ x``; as `matvec`, n for m."""
+        """Return ``v @ (u.T @ x)``, also written ``factors.T @ x``.
+
+        Parameters
+        ----------
+        x : array_like, shape (n,) or (n, c)
+
+        Returns
+        -------
+        array, shape (m,) or (m, c)
+            As from `matvec`, which has the errors too.
+        """
         return self.T.matvec(x)
 
     def row_sums(self) -> Any:

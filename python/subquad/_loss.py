@@ -92,8 +92,8 @@ def choose_polynomial(
             return np.array(c)
     c, error = min(reached, key=lambda pair: pair[1])
     raise ValueError(
-        f"`eps` must be reached by a tabulated degree, got {eps:g} for logits bounded by {bound:.4g}, where "
-        f'degree {len(c) - 1} has an error of {error:.3g}: method="exact" needs none'
+        f"`eps` must be reached by a tabulated degree, got {eps:g} for logits bounded by {bound:.4g}, "
+        f'where degree {len(c) - 1} has an error of {error:.3g}: method="exact" needs none'
     )
 
 

@@ -29,10 +29,10 @@ def attention_loss_grad(
     eps: float | None = None,
     degree: int | None = None,
 ) -> Any:
-    r"""Gradient with respect to X of :math:`L = \frac12 \|\text{softmax}(A_1 X A_2^T / d) A_3 Y - E\|_F^2`.
+    r"""Gradient of the squared error of attention with respect to the product of its projections.
 
-    The loss of one layer of attention as a function of :math:`X = W_Q W_K^T`, whose gradient [1]_ is
-    about. The names are those of that paper.
+    That is dL/dX of :math:`L = \frac12 \|\text{softmax}(A_1 X A_2^T / d) A_3 Y - E\|_F^2` with
+    :math:`X = W_Q W_K^T`, which [1]_ is about. The names are those of that paper.
 
     Parameters
     ----------
@@ -83,13 +83,14 @@ def attention_loss_grad(
     With :math:`f` the softmax, :math:`h = A_3 Y`, :math:`c = f h - E` and :math:`q = c h^T`, a row of
     which belongs to a query, :math:`dL/dX = \text{scale} \, A_1^T (f \circ q - \text{diag}((f \circ q) 1)
     f) A_2`. That is the gradient of attention with respect to its queries :math:`A_1 X`, given
-    :math:`c`, from the left by :math:`A_1^T`; it is computed in O((n + m) (d + k + v)) memory. "exact" takes
-    O(n m (k + v)) operations, "polynomial" O((n + m) r v) with r = C(k + g, g): the almost linear time of
-    [1]_, by differentiating the features rather than by the paper's products of low-rank factors. (It
-    prints q transposed, and leaves the scale out.)
+    :math:`c`, from the left by :math:`A_1^T`; it is computed in O((n + m) (d + k + v)) memory.
+    "exact" takes O(n m (k + v)) operations, "polynomial" O((n + m) r v) with r = C(k + g, g): the
+    almost linear time of [1]_, by differentiating the features rather than by the paper's products of
+    low-rank factors. (It prints q transposed, and leaves the scale out.)
 
-    The bound on the logits is the longest row of :math:`A_1 X` times the longest of :math:`A_2`, without the mean
-    of the latter if that is shorter, which adds a number to each row and leaves softmax as it is.
+    The bound on the logits is the longest row of :math:`A_1 X` times the longest of :math:`A_2`, from
+    which the mean is taken if that makes it shorter: what this adds to a row, softmax ignores. `eps`
+    is about exact sums; rounding in the dtype comes on top.
 
     References
     ----------
