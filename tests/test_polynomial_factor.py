@@ -15,7 +15,7 @@ from exchange import Exchanged
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import ROUNDOFF
+from strategies import FIXTURES, ROUNDOFF
 
 import subquad
 from subquad import reference
@@ -23,6 +23,8 @@ from subquad.polynomial import Factors, factor
 
 Array = NDArray[Any]
 Inputs = tuple[Array, Array]
+CAPTURE = FIXTURES.parent / "captures" / "minilm_stdlib_n512.npz"
+
 # 64 bits of mantissa on x86; where it has no more than float64, only larger errors are measured.
 Long = np.longdouble
 
@@ -119,6 +121,19 @@ def test_the_bound_holds_whatever_is_drawn(
         return
     error, _, doubt = errors(size * q, k, factors)
     assert np.all(error <= factors.error_bound + doubt)
+
+
+@pytest.mark.parametrize("head", [(0, 0), (0, 3), (1, 2)])
+def test_the_bound_holds_for_real_heads_at_a_high_temperature(head: tuple[int, int]) -> None:
+    with np.load(CAPTURE) as capture:
+        q, k = (capture[name][head].astype(np.float32) for name in "qk")
+    # As they are, their logits are out of reach.
+    with pytest.raises(ValueError, match="logits bounded by"):
+        factor(q, k, eps=1e-2)
+    factors = factor(q, k, degree=2, scale=0.003)
+    error, _, doubt = errors(q, k, factors, scale=0.003)
+    assert np.all(error <= factors.error_bound + doubt)
+    assert factors.error_bound < 30.0 * float(error.max())
 
 
 def exp_interval(x: Fraction) -> tuple[Fraction, Fraction]:
