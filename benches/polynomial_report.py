@@ -97,7 +97,7 @@ def main() -> None:
     """Print the targets that are named, or all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
-    parser.add_argument("--quick", action="store_true", help="a tenth of the time")
+    parser.add_argument("--quick", action="store_true", help="less of everything")
     arguments = parser.parse_args()
     unknown = set(arguments.targets) - TARGETS.keys()
     if unknown:
