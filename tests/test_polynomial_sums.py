@@ -86,13 +86,13 @@ def compute(
 ) -> tuple[Arrays, bool]:
     """Call the compiled functions; also whether either found something that is not finite."""
     options: dict[str, Any] = {"scale": scale, "shift": shift, "workers": workers}
-    inputs = [x[name] for name in INPUTS]
+    inputs: Any = [x[name] for name in INPUTS]
     # Sums are written; gradients are added.
     out = {"rows": np.full_like(x["grad_rows"], np.nan), "sums": np.full_like(x["grad_sums"], 7)}
     bad, counts = _subquad.polynomial_sums(*inputs, c, out["rows"], out["sums"], **options)
     assert set(counts) == {"tasks", "tiles", "flops", "bytes_read"}
     grads = {name: np.zeros_like(x[name]) for name in wanted}
-    to = [grads.get(name) for name in INPUTS]
+    to: Any = [grads.get(name) for name in INPUTS]
     worse, counts = _subquad.polynomial_sums_grad(
         x["grad_rows"], x["grad_sums"], *inputs, c, *to, **options
     )
@@ -242,10 +242,11 @@ def test_arrays_that_do_not_fit_are_refused(name: str, spoil: Any) -> None:
     cotangents = {key: x[key] for key in ("grad_rows", "grad_sums")}
     backward = cotangents | inputs | grads
     tried = 0
-    for call, arguments in [
+    calls: list[tuple[Any, dict[str, Any]]] = [
         (_subquad.polynomial_sums, forward),
         (_subquad.polynomial_sums_grad, backward),
-    ]:
+    ]
+    for call, arguments in calls:
         if name in arguments:
             tried += 1
             spoilt: Any = arguments | {name: spoil(arguments[name])}
