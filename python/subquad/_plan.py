@@ -53,7 +53,10 @@ class HeadPlan:
         Floating-point operations.
     reason : str
         Why exact; empty for "polynomial".
-    coefficients : tuple of float
+    lead, trailing : int or None, int
+        Number of leading directions where these and the others have degrees of their own, and the
+        degree in the others; None: all directions are alike.
+    coefficients : tuple of tuples of float
         With a statistical certificate, the polynomial.
     """
 
@@ -67,7 +70,9 @@ class HeadPlan:
     bound: float
     flops: float
     reason: str
-    coefficients: tuple[float, ...] = ()
+    lead: int | None = None
+    trailing: int = 0
+    coefficients: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

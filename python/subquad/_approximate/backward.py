@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import _subquad
 from .._problem import Problem, Stats, added
 from .._shapes import Shape
-from .forward import HeadRows, keys_in_sums, positions, runs, weights_apart
+from .forward import HeadRows, in_blocks, positions, runs, turned, values_in_sums, weights_apart
 from .head import Centred, Floats, blocks
 
 __all__ = ["exact_backward", "head_backward"]
@@ -28,15 +28,16 @@ def head_backward(
     """Add the gradients of the rows with polynomials to those of a head, in the compute type."""
     measures = done.division.measures
     centred, kept = measures.centred, measures.kept
-    y, rows, masses = keys_in_sums(done.division)
+    rows, masses = values_in_sums(done.division)
     upstream, of_sums = _upstream(done, grad_out, out)
     of_x = np.zeros_like(centred.x)
-    of_y, of_rows, of_masses = np.zeros_like(y), np.zeros_like(rows), np.zeros_like(masses)
+    of_y = np.zeros((len(rows), centred.y.shape[1]), centred.y.dtype)
+    of_rows, of_masses = np.zeros_like(rows), np.zeros_like(masses)
     stats: Stats = {}
     for group in done.division.groups:
         some = positions(group.rows, len(of_x), problem.shift)
-        x = np.ascontiguousarray(centred.x[some])
-        to = np.zeros_like(x)
+        x, y = turned(done.division, group.p, some)
+        to, to_y = np.zeros_like(x), np.zeros_like(y)
         up, up_sums = upstream[some], of_sums[some]
         _, counts = _subquad.polynomial_sums_grad(
             np.ascontiguousarray(up)[np.newaxis],
@@ -45,17 +46,20 @@ def head_backward(
             y[np.newaxis],
             rows[np.newaxis],
             masses[np.newaxis],
-            np.array(group.p.c),
+            group.p.c,
             to[np.newaxis] if "query" in grads else None,
-            of_y[np.newaxis] if "key" in grads else None,
+            to_y[np.newaxis] if "key" in grads else None,
             of_rows[np.newaxis],
             of_masses[np.newaxis],
             scale=problem.scale,
             shift=problem.shift,
             workers=problem.workers,
+            **in_blocks(group.p),
         )
         stats = added(stats, counts)
-        of_x[some] += to
+        basis = group.p.basis
+        of_x[some] += to if basis is None else to @ basis.left.T
+        of_y += to_y if basis is None else to_y @ basis.right.T
     values = centred.head.value if kept.all() else centred.head.value[kept]
     _keys(grads, kept, centred, (of_y, of_rows, of_masses), (values, masses))
     if measures.apart:

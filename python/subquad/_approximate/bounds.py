@@ -20,28 +20,36 @@ Everything below is divided by :math:`\Omega`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .._tables.table import integral, load
-from .head import Floats
-from .measures import Measures, Rows
+from .head import Floats, Head
+from .kept import Basis, Kept
+from .measures import TINY, Measures, Rows
 
 __all__ = ["Approximant", "Rounding", "approximants", "posterior", "prior"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Approximant:
     """A polynomial, and its error for logits within a bound."""
 
     kind: str
-    degree: int
+    kept: Kept
     bound: float
-    c: tuple[float, ...]
+    c: Floats
+    """By ascending powers; in two blocks a row for each power of b, ascending powers of a."""
     errors: tuple[float, ...]
     """(delta,), or (alpha, beta)."""
+    basis: Basis | None = None
+    """Where directions are in two blocks."""
+
+    @property
+    def degree(self) -> int:
+        """The degree of the polynomial."""
+        return self.kept.degree
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +62,52 @@ class Rounding:
 
     def of(self, measures: Measures, rows: Rows, p: Approximant) -> Floats:
         """Bound the rounding of a sum of weights over the sum of masses."""
-        width = measures.centred.x.shape[1]
-        steps = self.steps(p.degree, math.comb(width + p.degree, p.degree))
-        gamma = 1.02 * (steps * self.unit + self.mass_error)
         sizes = rows.sizes(p.c, measures.centred.head.scale)
+        return self.over(measures, rows, p, sizes)
+
+    def over(self, measures: Measures, rows: Rows, p: Approximant, sizes: Floats) -> Floats:
+        """Bound it from the sum of everything that is added up."""
+        features = p.kept.features(measures.centred.x.shape[1])
+        share = self.steps(measures.centred.head, p.degree, features) * self.unit
+        if share >= 1.0:
+            return np.full(rows.length.shape, np.inf)
+        gamma = (1.0 + share / (1.0 - share)) * (1.0 + self.mass_error) - 1.0 + 2.0**-52
         return gamma * sizes + measures.lost(p.c, self.smallest, rows.total)
 
     @staticmethod
-    def steps(degree: int, features: int) -> int:
+    def steps(head: Head, degree: int, features: int) -> int:
         """Count roundings between a weight and a sum: the core's, and those of centring and masses."""
-        # Tokens of a tile, tiles of a part, parts, features of a block, blocks.
-        return 4 * degree + 10 + 96 + 170 + 64 + 48 + features // 48 + 2
+        keys, rows = len(head.key), len(head.query)
+        # Tokens of a tile, tiles of a part, parts.
+        state = _TILE + 1 + _tiles(keys) + min(_PARTS, -(-keys // _PART))
+        near = 0
+        if head.shift is not None:
+            # Parts of the rows begin with sums over pieces of the keys before them, and go on by tiles.
+            state += -(-keys // _PART) + min(_PARTS, -(-rows // _PART)) + 2 + _tiles(rows)
+            # Keys that only some rows of a tile see, one by one: logits, Horner's scheme, a sum.
+            near = degree * (head.query.shape[1] + 6) + _TILE + 3
+        # Features of a block, blocks.
+        state += _BLOCK + -(-features // _BLOCK)
+        # Centring and products of both features, and a factor; centring of values, masses.
+        return 5 * degree + 12 + max(state, near)
+
+
+# How the core cuts sums: see `attention/polynomial.rs` there.
+_TILE, _BLOCK, _PART, _PARTS = 96, 48, 170 * 96, 64
+
+
+def _tiles(tokens: int) -> int:
+    """Count the tiles of the largest part of so many tokens."""
+    return -(-min(tokens, max(_PART, -(-tokens // _PARTS))) // _TILE)
 
 
 def approximants(degree: int, bound: float, kind: str, *, gradient: bool) -> list[Approximant]:
     """Return those of one degree for the least tabulated bound that is no smaller."""
     if kind == "moment":
         return [
-            Approximant(kind, degree, entry.bound, tuple(entry.c), (entry.alpha, entry.beta))
+            Approximant(
+                kind, Kept(degree), entry.bound, np.array(entry.c), (entry.alpha, entry.beta)
+            )
             for entry in load().moments(bound)
             if entry.degree == degree
         ]
@@ -80,28 +116,34 @@ def approximants(degree: int, bound: float, kind: str, *, gradient: bool) -> lis
         if value.degree + gradient == degree:
             c = integral(value) if gradient else value.c
             error = value.joint_error if gradient else value.error
-            found.append(Approximant(kind, degree, value.bound, tuple(c), (error,)))
+            found.append(Approximant(kind, Kept(degree), value.bound, np.array(c), (error,)))
     return found
 
 
-def prior(measures: Measures, rows: Rows, p: Approximant, rho: Floats) -> Floats:
-    """Bound the error of every row before anything is computed; infinite where nothing is known."""
+def prior(measures: Measures, rows: Rows, p: Approximant, rho: Floats, eps: float) -> Floats:
+    """Bound the error of every row before anything is computed; infinite where nothing is known.
+
+    Also where sums of weights, whose logarithms are results too, are not certainly within `eps`.
+    """
     if p.kind == "minimax":
         (delta,) = p.errors
-        least = (1.0 - delta) * rows.least - rho
-        top = delta * rows.least * measures.reach
+        error = delta * rows.least
+        top = error * measures.reach
     else:
         error, near, scatter = _moments(measures, rows, p)
-        least = rows.least - error - rho
         top = np.minimum(error * (measures.reach + near), scatter)
-    return _within(rows, p, _quotient(top + 2.0 * rho * measures.reach, least))
+    bound = _quotient(top + 2.0 * rho * measures.reach, rows.least - error - rho)
+    if measures.apart:
+        bound = bound + 2.0 * measures.apart_error * measures.reach
+    bound[error + rho > eps * rows.least] = np.inf
+    return _within(rows, p, bound)
 
 
 def posterior(
     measures: Measures, rows: Rows, p: Approximant, rho: Floats, sums: Floats, distance: Floats
 ) -> Floats:
     """Bound it afterwards, from the sums of weights and the distance of rows from the mean."""
-    sums = sums / np.maximum(rows.total, 5e-324)
+    sums = sums / np.maximum(rows.total, TINY)
     reach = measures.reach
     if p.kind == "minimax":
         (delta,) = p.errors
@@ -140,15 +182,18 @@ def _moments(measures: Measures, rows: Rows, p: Approximant) -> tuple[Floats, Fl
         nothing: Floats = np.full(rows.logits.shape, np.inf)
         return nothing, nothing, nothing
     deviation, away = measures.deviation
+    # Measured by masses as computed, which are within this factor of the true ones; shares, its square.
+    up = 1.0 + measures.centred.mass_error
+    away += (up**2 - 1.0) * measures.reach
     if measures.apart:
         # The weights of the keys apart are not bounded by those of the others.
         moved = np.full(second.shape, np.inf)
     else:
         # The variance of exp(s) by masses is at most exp(2 B) times that of s.
         growth = np.exp(np.minimum(rows.logits, 300.0))
-        moved = growth * np.sqrt(second) / rows.least * deviation
+        moved = up**2 * growth * np.sqrt(second) / rows.least * deviation
     moved = np.minimum(moved, measures.reach + away)
-    error = rows.share * alpha + beta * second
+    error = up * (rows.share * alpha + beta * second)
     squares = rows.share * alpha**2 + (2.0 * alpha * beta + (beta * p.bound) ** 2) * second
-    scatter = np.sqrt(squares) * np.hypot(deviation, moved)
+    scatter = up * np.sqrt(squares) * np.hypot(up * deviation, moved)
     return error, np.minimum(measures.reach, moved + away), scatter

@@ -77,7 +77,8 @@ def centres_of(problem: Problem, index: Shape, head: Head, option: CentresOption
     if option.query is not None and option.key is not None:
         group = problem.shapes.heads // problem.shapes.kv_heads
         of_keys = (*index[:-1], index[-1] // group)
-        given = (option.query[index].astype(kind), option.key[of_keys].astype(kind))
+        with np.errstate(over="ignore"):
+            given = (option.query[index].astype(kind), option.key[of_keys].astype(kind))
         return [Centres("given", *given)]
     count = option.tokens or max(len(head.query), len(head.key))
     with np.errstate(all="ignore"):

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._tables.table import LARGEST_DEGREE, load
+from .blocks import blocks_division
 from .bounds import Approximant, Rounding, approximants, prior
-from .head import Floats, Head
+from .division import Cost, Division, Group
+from .head import Floats
 from .measures import Measures, Rows
 
-__all__ = ["Cost", "Division", "Group", "choose", "divide"]
+__all__ = ["choose", "divide"]
 
 # Degrees that are looked at: beyond them, subsets are too many and features too.
 _DEGREES = 10
@@ -24,57 +26,6 @@ _DEGREES = 10
 _TRIES = 3
 # Rows that polynomials are compared on, and the share of them that is as good as all.
 _SAMPLE, _ENOUGH = 512, 0.98
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Floating-point operations of one head."""
-
-    head: Head
-    overhead: int
-    """What a head costs besides; so much more must be saved."""
-
-    def exact(self, rows: float) -> float:
-        """Of so many rows, each as long as the mean one."""
-        seen = float(self.head.seen.mean()) if len(self.head.seen) else 0.0
-        return 2.0 * rows * seen * self._width
-
-    def sums(self, degree: int, rows: float) -> float:
-        """Of sums over the keys, and of so many rows from them."""
-        width, columns = int(self.head.query.shape[1]), int(self.head.value.shape[1])
-        tokens = len(self.head.key) + rows
-        return 2.0 * tokens * math.comb(width + degree, degree) * (columns + 1)
-
-    def apart(self, keys: int) -> float:
-        """Of weights computed one by one; in float64 and with an exponential each."""
-        return len(self.head.query) * keys * (8.0 * self._width + 60.0)
-
-    @property
-    def _width(self) -> int:
-        return int(self.head.query.shape[1] + self.head.value.shape[1])
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Rows that share a polynomial."""
-
-    p: Approximant
-    rho: Floats
-    """Rounding of their sums over the sum of masses; for every row of the head."""
-    rows: NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True)
-class Division:
-    """How the rows of a head are computed."""
-
-    measures: Measures
-    rows: Rows
-    groups: tuple[Group, ...]
-    exact: NDArray[np.intp]
-    flops: float
-    bound: float
-    """The largest bound, before anything is computed, over the rows with polynomials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +46,9 @@ def choose(
         if found is not None and (best is None or found.flops < best.flops):
             best = found
     exact = cost.exact(len(cost.head.query))
+    below = (exact if best is None else min(exact, best.flops)) - cost.overhead
+    fewer = blocks_division(candidates[0], eps, rounding, cost, below, gradient=gradient)
+    best = best if fewer is None else fewer
     if best is not None and best.flops + cost.overhead < exact:
         return best, ""
     return None, _refusal(candidates, eps, best, cost, gradient)
@@ -209,11 +163,11 @@ class Finder:
     @property
     def _budget(self) -> float:
         # Room for what is not known before: rounding of the result.
-        return 0.98 * self.eps * self.measures.spread
+        return 0.98 * self.eps * self.measures.least_spread
 
     def _try(self, p: Approximant, rows: Rows) -> tuple[Floats, Floats]:
         rho = self.rounding.of(self.measures, rows, p)
-        bound = prior(self.measures, rows, p, rho)
+        bound = prior(self.measures, rows, p, rho, self.eps)
         return rho, np.broadcast_to(bound, rows.length.shape)
 
 

@@ -3,113 +3,180 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.polynomial import Chebyshev, Polynomial
-from numpy.typing import NDArray
 
 from .bounds import Approximant
-from .choice import Cost, Division, Group
+from .division import Cost, Division, Group
 from .head import Centred, Floats
+from .kept import Basis, Kept, blocks_of
 from .measures import Measures
 
 __all__ = ["fit_division", "fitted_division"]
 
-# Rows that polynomials are fitted to.
-_PILOT = 48
-# Degrees that are tried, and the share of the budget that the pilot rows may take.
-_DEGREES, _MARGIN = 8, 0.7
-# Logits that are looked at for a fit.
-_LOGITS = 1 << 18
+# Queries and keys that polynomials are fitted to.
+_QUERIES, _KEYS, _PAIRS = 48, 8192, 1 << 15
+# Degrees that are tried; by how much the next choice must cost more; the share of the budget that the
+# rows looked at may take.
+_DEGREES, _STEP, _MARGIN = 8, 1.1, 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class _Pilot:
+    """Some queries and keys, and what attention makes of them."""
+
+    x: Floats
+    y: Floats
+    masses: Floats
+    """Of the keys, zero where a query does not see them."""
+    value: Floats
+    scale: float
+
+    def logits(self, lead: int | None, basis: Basis | None) -> tuple[Floats, Floats]:
+        """Return logits of the leading and of the trailing directions."""
+        if lead is None or basis is None:
+            whole: Floats = self.scale * (self.x @ self.y.T)
+            return whole, np.zeros((1, 1))
+        x, y = self.x @ basis.left, self.y @ basis.right
+        return self.scale * (x[:, :lead] @ y[:, :lead].T), self.scale * (
+            x[:, lead:] @ y[:, lead:].T
+        )
 
 
 def fit_division(
     centred: Centred, eps: float, cost: Cost, rng: np.random.Generator, *, gradient: bool
 ) -> tuple[Division | None, float, str]:
-    """Return the polynomial of least degree that meets the budget on some rows, and what it makes there."""
-    head = centred.head
-    rows = np.sort(rng.choice(len(head.query), min(_PILOT, len(head.query)), replace=False))
-    logits, seen = _logits(centred, rows)
-    weights = np.where(seen, centred.masses * np.exp(np.minimum(logits, 700.0)), 0.0)
-    value = head.value.astype(np.float64)
-    spread = float(np.linalg.norm(value - value.mean(axis=0), axis=1).max())
-    exact = _means(weights, value)
-    largest = float(np.abs(logits[seen]).max(initial=0.0))
-    what = (
-        f"d = {logits.shape[1] and head.query.shape[1]}, max|s| about {largest:.3g}, eps = {eps:g}"
+    """Return the cheapest polynomial that meets the budget on some rows, and what it makes of them."""
+    pilot = _draw(centred, rng)
+    basis = Measures(centred).basis if centred.head.shift is None else None
+    logits = pilot.logits(None, None)[0]
+    weights = pilot.masses * np.exp(np.minimum(logits, 700.0))
+    spread = float(np.linalg.norm(pilot.value - pilot.value.mean(axis=0), axis=1).max()) or 1.0
+    width, count = len(pilot.x.T), len(centred.head.query)
+    seen = np.abs(logits[pilot.masses > 0.0])
+    what = f"d = {width}, max|s| about {float(seen.max(initial=0.0)):.3g}, eps = {eps:g}"
+    exact = cost.exact(count)
+    worst, dearest = math.inf, 0.0
+    for kept in sorted(_choices(width, basis), key=lambda kept: kept.features(width)):
+        flops = cost.features(kept.features(width), count)
+        if flops + cost.overhead >= exact:
+            break
+        if flops < _STEP * dearest:
+            continue
+        dearest = flops
+        pair = logits, np.zeros((1, 1))
+        if kept.lead is not None:
+            pair = pilot.logits(kept.lead, basis)
+        table = _fit(kept, pair, pilot.masses, weights, gradient=gradient)
+        error = _error(kept, table, pair, pilot, weights, gradient=gradient) / spread
+        worst = min(worst, error)
+        if error <= _MARGIN * eps:
+            return fitted_division(centred, kept, table, flops), error, ""
+    return (
+        None,
+        worst,
+        f"{what}: at best {worst:.2g} of the spread in fewer operations than {exact:.3g}",
     )
-    worst = math.inf
-    for degree in range(1, _DEGREES + 1):
-        flops = cost.sums(degree, len(head.query))
-        if flops + cost.overhead >= cost.exact(len(head.query)):
-            return (
-                None,
-                worst,
-                f"{what}: degree {degree} takes {flops:.3g} operations, all keys less",
-            )
-        for c in _polynomials(degree, logits, centred.masses, seen, gradient=gradient):
-            made = np.where(seen, centred.masses * Polynomial(c)(logits), 0.0)
-            total = made.sum(axis=1, keepdims=True)
-            if not (total > 0.0).all():
-                continue
-            off = _means(made, value) - exact
-            error = np.linalg.norm(off, axis=1).max() / (spread or 1.0)
-            if gradient:
-                # Slopes of the weights, as if they were weights.
-                slopes = (
-                    np.where(seen, centred.masses * Polynomial(c).deriv()(logits), 0.0) - weights
-                )
-                off = (slopes @ value - slopes.sum(axis=1, keepdims=True) * exact) / total
-                error = max(error, np.linalg.norm(off, axis=1).max() / (spread or 1.0))
-            worst = min(worst, float(error))
-            if error <= _MARGIN * eps:
-                return fitted_division(centred, tuple(c), flops), float(error), ""
-    return None, worst, f"{what}: {worst:.2g} of the spread at degree {_DEGREES}"
 
 
-def fitted_division(centred: Centred, c: tuple[float, ...], flops: float) -> Division:
+def fitted_division(centred: Centred, kept: Kept, table: Floats, flops: float) -> Division:
     """Answer all rows by one polynomial."""
     measures = Measures(centred)
     count = len(centred.head.query)
-    p = Approximant("fitted", len(c) - 1, math.inf, c, ())
+    basis = None if kept.lead is None else measures.basis
+    c = table[0] if kept.lead is None else table
+    p = Approximant("fitted", kept, math.inf, c, (), basis)
     group = Group(p, np.zeros(1), np.arange(count))
     none = np.zeros(0, np.intp)
     return Division(measures, measures.rows(0), (group,), none, flops, math.nan)
 
 
-def _logits(centred: Centred, rows: NDArray[np.intp]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Logits around the centres, and which keys the rows see."""
+def _choices(width: int, basis: Basis | None) -> Iterator[Kept]:
+    yield from (Kept(degree) for degree in range(1, _DEGREES + 1))
+    if basis is not None:
+        yield from blocks_of(width)
+
+
+def _draw(centred: Centred, rng: np.random.Generator) -> _Pilot:
     head = centred.head
-    logits: Floats = head.scale * (centred.x[rows].astype(np.float64) @ centred.y.T)
-    keys = len(head.key)
-    if head.shift is None:
-        return logits, np.ones(logits.shape, bool)
-    return logits, np.arange(keys) <= rows[:, np.newaxis] + head.shift
+    rows, keys = (
+        np.sort(rng.choice(len(x), min(most, len(x)), replace=False))
+        for x, most in ((head.query, _QUERIES), (head.key, _KEYS))
+    )
+    masses = np.broadcast_to(centred.masses[keys], (rows.size, keys.size))
+    if head.shift is not None:
+        masses = np.where(keys <= rows[:, np.newaxis] + head.shift, masses, 0.0)
+    x, y, value = (
+        array[some].astype(np.float64)
+        for array, some in ((centred.x, rows), (centred.y, keys), (head.value, keys))
+    )
+    return _Pilot(x, y, masses, value, head.scale)
 
 
-def _means(weights: Floats, value: Floats) -> Floats:
-    total = weights.sum(axis=1, keepdims=True)
-    shares = np.divide(weights, total, out=np.zeros_like(weights), where=total != 0.0)
-    means: Floats = shares @ value
-    return means
-
-
-def _polynomials(
-    degree: int, logits: Floats, masses: Floats, seen: NDArray[np.bool_], *, gradient: bool
-) -> list[Floats]:
-    """Taylor's, and the one with the least squares of errors by mass."""
-    taylor = np.array([1.0 / math.factorial(t) for t in range(degree + 1)])
-    step = max(1, logits.size // _LOGITS)
-    s = logits[seen][::step]
-    mass = np.broadcast_to(masses, logits.shape)[seen][::step]
-    domain = [float(s.min()), float(s.max())]
-    if s.size <= degree + 1 or not domain[0] < domain[1]:
-        return [taylor]
-    weights, powers = np.sqrt(mass), np.exp(s)
-    # With the derivative: the integral of what is close to it.
-    fit = Chebyshev.fit(s, powers, degree - gradient, domain=domain, w=weights)
+def _fit(
+    kept: Kept, pair: tuple[Floats, Floats], masses: Floats, weights: Floats, *, gradient: bool
+) -> Floats:
+    """Return the table with the least squares of errors by mass, of the slopes too for a gradient."""
+    some = np.flatnonzero(masses)
+    some = some[:: max(1, some.size // _PAIRS)]
+    a, b = (np.broadcast_to(x, masses.shape).ravel()[some] for x in pair)
+    root = np.sqrt(masses.ravel()[some])
+    aim = weights.ravel()[some] / np.maximum(root, 1e-300)
+    sizes = [float(np.abs(x).max(initial=0.0)) or 1.0 for x in (a, b)]
+    terms = kept.terms()
+    columns = [root * (a / sizes[0]) ** k * (b / sizes[1]) ** u for k, u in terms]
+    matrix, goal = np.stack(columns, axis=1), aim
     if gradient:
-        fit = fit.integ()
-        fit += float(np.average(powers - fit(s), weights=mass))
-    c = fit.convert(kind=Polynomial).coef
-    return [taylor, np.pad(c, (0, degree + 1 - len(c)))]
+        slopes = [_slope(term, (a, b), sizes, root) for term in terms]
+        matrix = np.concatenate([matrix, np.stack(slopes, axis=1)])
+        goal = np.concatenate([aim, aim])
+    found = np.linalg.lstsq(matrix, goal)[0]
+    table = np.zeros((kept.trailing + 1, kept.degree + 1))
+    for (k, u), c in zip(terms, found, strict=True):
+        table[u, k] = c / (sizes[0] ** k * sizes[1] ** u)
+    return table
+
+
+def _slope(
+    term: tuple[int, int], pair: tuple[Floats, Floats], sizes: list[float], root: Floats
+) -> Floats:
+    """Return the slope of a term by a."""
+    (k, u), (a, b) = term, pair
+    if k == 0:
+        return np.zeros_like(a)
+    slope: Floats = root * (k / sizes[0]) * (a / sizes[0]) ** (k - 1) * (b / sizes[1]) ** u
+    return slope
+
+
+def _error(
+    kept: Kept,
+    table: Floats,
+    pair: tuple[Floats, Floats],
+    pilot: _Pilot,
+    weights: Floats,
+    *,
+    gradient: bool,
+) -> float:
+    """Return the largest error of a row; infinite where weights have no positive sum."""
+    a, b = pair
+    made, slopes = np.zeros_like(weights), np.zeros_like(weights)
+    for k, u in kept.terms():
+        made += table[u, k] * a**k * b**u
+        if k and gradient:
+            slopes += k * table[u, k] * a ** (k - 1) * b**u
+    made *= pilot.masses
+    total, sums = made.sum(axis=1, keepdims=True), weights.sum(axis=1, keepdims=True)
+    seen = sums[:, 0] > 0.0
+    if not (total[seen] > 0.0).all():
+        return math.inf
+    exact = weights[seen] @ pilot.value / sums[seen]
+    off = made[seen] @ pilot.value / total[seen] - exact
+    error = np.linalg.norm(off, axis=1).max(initial=0.0)
+    if gradient:
+        # Slopes of the weights, as if they were weights.
+        wrong = (slopes * pilot.masses - weights)[seen]
+        off = (wrong @ pilot.value - wrong.sum(axis=1, keepdims=True) * exact) / total[seen]
+        error = max(error, np.linalg.norm(off, axis=1).max(initial=0.0))
+    return float(error)

@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 from .. import _subquad
 from .._problem import Problem, Stats, added
 from .._shapes import Shape
-from .bounds import posterior
-from .choice import Division
-from .head import Centred, Floats, blocks
+from .bounds import Approximant, posterior
+from .division import Division, Group
+from .head import Centred, Floats, blocks, norms
+from .measures import TINY
 
 __all__ = [
     "HeadRows",
     "exact_rows",
     "head_forward",
-    "keys_in_sums",
+    "in_blocks",
     "positions",
     "runs",
+    "turned",
+    "values_in_sums",
     "weights_apart",
 ]
 
@@ -36,6 +39,8 @@ class HeadRows:
     division: Division
     sums: Floats
     """Sums of weights, over the largest mass; of rows with polynomials."""
+    apart: Floats
+    """What of that is of keys apart."""
     exact: NDArray[np.bool_]
     """Rows computed from all keys."""
     bound: Floats
@@ -55,14 +60,15 @@ def head_forward(
     measures = division.measures
     centred = measures.centred
     shape = out.shape
-    done = HeadRows(division, np.zeros(shape[0]), np.zeros(shape[0], bool), np.zeros(shape[0]))
+    sums, apart, bound = np.zeros((3, shape[0]))
+    done = HeadRows(division, sums, apart, np.zeros(shape[0], bool), bound)
     done.exact[division.exact] = True
     stats: Stats = {}
-    y, rows, masses = keys_in_sums(division)
+    rows, masses = values_in_sums(division)
     constants = centred.constants() if lse is not None else None
     for group in division.groups:
         some = positions(group.rows, shape[0], problem.shift)
-        x = np.ascontiguousarray(centred.x[some])
+        x, y = turned(division, group.p, some)
         numerators = np.empty((len(x), shape[1]), x.dtype)
         sums = np.empty(len(x), x.dtype)
         _, counts = _subquad.polynomial_sums(
@@ -70,21 +76,23 @@ def head_forward(
             y[np.newaxis],
             rows[np.newaxis],
             masses[np.newaxis],
-            np.array(group.p.c),
+            group.p.c,
             numerators[np.newaxis],
             sums[np.newaxis],
             scale=problem.scale,
             shift=problem.shift,
             workers=problem.workers,
+            **in_blocks(group.p),
         )
         stats = added(stats, counts)
         mine = group.rows if isinstance(some, slice) and problem.shift is not None else slice(None)
         distance = _divide(done, group.rows, numerators[mine], sums[mine], out)
         if certified:
             _certify(done, group, distance, out)
+    hidden = np.broadcast_to(centred.head.seen == 0, done.exact.shape)
+    done.exact &= ~hidden
     settled = ~done.exact
-    hidden = np.broadcast_to(centred.head.seen == 0, settled.shape)
-    out[hidden & settled] = 0
+    out[hidden] = 0
     done.bound[hidden] = 0.0
     if lse is not None and constants is not None:
         with np.errstate(divide="ignore"):
@@ -93,18 +101,37 @@ def head_forward(
     return done, stats
 
 
-def keys_in_sums(division: Division) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Keys, their values by mass, and masses; of the keys in the sums."""
+def values_in_sums(division: Division) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return centred values by mass, and masses, of the keys in the sums."""
     measures = division.measures
     centred, kept = measures.centred, measures.kept
-    y, value = centred.y, centred.head.value
-    masses = centred.masses.astype(y.dtype)
+    value = centred.head.value
+    masses = centred.masses.astype(value.dtype)
     if measures.apart:
-        y, value, masses = y[kept], value[kept], masses[kept]
-    rows = value - centred.mean
-    if centred.centres.query.any():
-        rows *= masses[:, np.newaxis]
-    return np.ascontiguousarray(y), rows, masses
+        value, masses = value[kept], masses[kept]
+    # What overflows is found where rows are divided.
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = value - centred.mean
+        if centred.centres.query.any():
+            rows *= masses[:, np.newaxis]
+    return rows, masses
+
+
+def turned(
+    division: Division, p: Approximant, some: slice | NDArray[np.intp]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return some queries, and the keys in the sums, in the basis of a polynomial."""
+    measures = division.measures
+    x = measures.centred.x[some]
+    y = measures.centred.y[measures.kept] if measures.apart else measures.centred.y
+    if p.basis is not None:
+        x, y = p.basis.of_queries(x), p.basis.of_keys(y)
+    return np.ascontiguousarray(x), np.ascontiguousarray(y)
+
+
+def in_blocks(p: Approximant) -> dict[str, int]:
+    """Return what the compiled sums want to know of blocks of directions."""
+    return {} if p.kept.lead is None else {"lead": p.kept.lead}
 
 
 def positions(rows: NDArray[np.intp], count: int, shift: int | None) -> slice | NDArray[np.intp]:
@@ -124,23 +151,26 @@ def _divide(
     centred = measures.centred
     mean = centred.mean.astype(np.float64)
     distance = np.zeros(rows.size)
+    largest = float(np.finfo(out.dtype).max)
     apart = np.flatnonzero(~measures.kept)
     for some in blocks(numerators):
         index = rows[some]
         top, total = numerators[some].astype(np.float64), sums[some].astype(np.float64)
         if apart.size:
-            weights = weights_apart(centred, index, apart)
+            with np.errstate(over="ignore"):
+                weights = weights_apart(centred, index, apart)
             top += weights @ (centred.head.value[apart].astype(np.float64) - mean)
-            total += weights.sum(axis=1)
-        # A sum below its own rounding error divides nothing.
-        valid = np.isfinite(total) & (total > 0.0) & np.isfinite(top).all(axis=1)
-        quotient = top / np.where(valid, total, 1.0)[:, np.newaxis]
+            done.apart[index] = weights.sum(axis=1)
+            total += done.apart[index]
+        with np.errstate(over="ignore", invalid="ignore"):
+            quotient = top / np.where(total > 0.0, total, 1.0)[:, np.newaxis]
+            row = quotient + mean
+        # A sum of nothing divides nothing, and a row next to the largest numbers may exceed them.
+        valid = np.isfinite(total) & (total > 0.0) & (np.abs(row) <= largest).all(axis=1)
         done.exact[index[~valid]] = True
         done.sums[index] = np.where(valid, total, 0.0)
-        out[index] = quotient + mean
-        distance[some] = np.sqrt(np.vecdot(quotient, quotient))
-    hidden = np.broadcast_to(centred.head.seen == 0, done.exact.shape)
-    done.exact &= ~hidden
+        out[index] = np.where(valid[:, np.newaxis], row, 0.0)
+        distance[some] = norms(quotient)
     return distance
 
 
@@ -154,29 +184,24 @@ def weights_apart(centred: Centred, rows: NDArray[np.intp], keys: NDArray[np.int
     return weights
 
 
-def _certify(done: HeadRows, group: Any, distance: Floats, out: NDArray[Any]) -> None:
+def _certify(done: HeadRows, group: Group, distance: Floats, out: NDArray[Any]) -> None:
     measures = done.division.measures
     centred, rows = measures.centred, group.rows
     where = np.zeros(len(done.sums))
     where[rows] = distance
     rho = np.broadcast_to(group.rho, done.sums.shape)
     if measures.apart:
-        # Products, exponentials and sums of the keys apart.
-        x, y = measures.lengths
-        size = abs(centred.head.scale) * x * y.max(initial=0.0)
-        steps = (centred.x.shape[1] + 8) * size + measures.apart + 8
-        rho = rho + np.expm1(2.0**-52 * steps) * done.sums / done.division.rows.total
+        total = np.maximum(done.division.rows.total, TINY)
+        rho = rho + measures.apart_error * done.apart / total
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         bound = posterior(measures, done.division.rows, group.p, rho, done.sums, where)[rows]
-    mean = float(np.linalg.norm(centred.mean.astype(np.float64)))
-    unit = float(np.finfo(out.dtype).eps) / 2.0
-    size = distance + mean
-    bound += (unit + 2.0**-49) * (1.0 + 1e-6) * size + out.shape[1] * float(
-        np.finfo(out.dtype).smallest_subnormal
-    )
-    done.bound[rows] = bound
-    # No row is further from the exact one than two values are from each other.
+    # No row is further from the exact one than two values are from each other, up to rounding.
     done.exact[rows[~(bound <= 2.0 * measures.spread)]] = True
+    kind = np.finfo(out.dtype)
+    size = distance + float(norms(centred.mean[np.newaxis])[0])
+    bound += (float(kind.eps) / 2.0 + 2.0**-49) * (1.0 + 1e-6) * size
+    bound += np.where(size > 0.0, out.shape[1] * float(kind.smallest_subnormal), 0.0)
+    done.bound[rows] = bound
 
 
 def exact_rows(

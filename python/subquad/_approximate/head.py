@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Centred", "Centres", "Floats", "Head", "blocks"]
+from .._norms import row_norms
+
+__all__ = ["UP", "Centred", "Centres", "Floats", "Head", "blocks", "distances", "norms"]
 
 Floats = NDArray[np.float64]
 
+# Sums of float64 with fewer than 2^26 terms are within this, relatively.
+UP = 1.0 + 1e-8
 # Numbers that are widened to float64 at a time.
 _BLOCK = 1 << 18
 
@@ -111,6 +115,11 @@ class Centred:
         rounded: NDArray[Any] = mean.astype(self.head.value.dtype)
         return rounded
 
+    def forget(self) -> None:
+        """Let go of arrays that are quickly made again."""
+        for name in ("x", "y"):
+            self.__dict__.pop(name, None)
+
     def constants(self) -> Floats:
         """Logarithms of the factors of queries, and of the largest mass."""
         centre = self.head.scale * self.centres.key.astype(np.float64)
@@ -119,17 +128,48 @@ class Centred:
             constants[some] = self.head.query[some].astype(np.float64) @ centre
         return constants + self.top
 
+    @cached_property
     def mass_error(self) -> float:
         """Relative error of a mass, as computed in float64."""
-        centre = abs(self.head.scale) * float(np.linalg.norm(self.centres.query.astype(np.float64)))
-        if centre == 0.0:
+        if not self.centres.query.any():
             return 0.0
-        longest = max(
-            float(np.linalg.norm(self.head.key[some].astype(np.float64), axis=1).max())
-            for some in blocks(self.head.key)
-        )
-        size = centre * (longest + float(np.linalg.norm(self.centres.key.astype(np.float64))))
+        longest = [
+            float(norms(rows).max(initial=0.0))
+            for rows in (
+                self.centres.query[np.newaxis],
+                self.head.key,
+                self.centres.key[np.newaxis],
+            )
+        ]
+        size = abs(self.head.scale) * longest[0] * (longest[1] + longest[2])
         return float(np.expm1(2.0**-52 * ((self.head.key.shape[1] + 8) * size + 4)))
+
+
+def norms(rows: NDArray[Any], through: Floats | None = None) -> Floats:
+    """Norms of centred rows, or of ``rows @ through``: not below those of the unrounded rows."""
+    kind = np.finfo(rows.dtype)
+    # Every square, sum and product with a matrix rounds, and squares may underflow.
+    steps = (rows.shape[1] + 4) * float(kind.eps)
+    found = np.empty(len(rows))
+    matrix = None if through is None else through.astype(rows.dtype)
+    for some in blocks(rows):
+        part = rows[some] if matrix is None else rows[some] @ matrix
+        found[some] = np.vecdot(part, part)
+    found += rows.shape[1] * float(kind.smallest_normal)
+    np.sqrt(found, out=found)
+    found *= 1.0 + steps
+    if through is not None:
+        found += steps * float(np.linalg.norm(through)) * norms(rows)
+    return found
+
+
+def distances(rows: NDArray[Any], centre: Floats) -> Floats:
+    """Distances of rows from a point, rounded up."""
+    away = float(row_norms(lambda _: centre[np.newaxis], 1, centre.size)[0])
+    found = row_norms(lambda some: rows[some] - centre, *rows.shape)
+    found *= UP
+    found += 2.0**-52 * away
+    return found
 
 
 def blocks(rows: NDArray[Any]) -> list[slice]:

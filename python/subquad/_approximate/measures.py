@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .head import Centred, Floats, blocks
+from .head import UP, Centred, Floats, blocks, distances, norms
+from .kept import Basis
 
-__all__ = ["Measures", "Rows", "largest_logit"]
+__all__ = ["TINY", "Measures", "Rows", "largest_logit"]
 
-# Sums of float64 with fewer than 2^26 terms are within this, relatively.
-_UP = 1.0 + 1e-8
 # Centred queries and keys were rounded, to float32 at worst; products of two of them are within this.
 _ROUNDED = 2.0**-22
 # Rows from which a metric is taken; whatever it is, the bound by it holds.
 _SAMPLE = 2048
 # A metric that lowers the bound on logits by less is not worth two products with a matrix.
 _GAIN = 0.9
-_TINY = float(np.finfo(np.float64).tiny)
+# Sums of masses below this are taken for it.
+TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Rows:
             None if self.second is None else of(self.second),
         )
 
-    def sizes(self, c: tuple[float, ...], scale: float) -> Floats:
+    def sizes(self, c: Floats, scale: float) -> Floats:
         """Bound the sum of everything that a polynomial adds up, over that of masses."""
         total = np.zeros(self.length.shape)
         for coefficient, moment in zip(reversed(c), reversed(self.moments[: len(c)]), strict=True):
@@ -86,23 +86,53 @@ class Measures:
     def in_metric(self) -> tuple[Floats, Floats]:
         """Numbers whose product bounds ``|x.y|``: norms, or those in a metric that suits both sides."""
         x, y = self.lengths
-        pair = _metric(self.centred)
-        if pair is None:
+        if self.basis is None or not _is_shorter(self.centred, self.basis):
             return x, y
-        left, right = pair
         # x.y = (x left).(y right) - x residual y
-        residual = np.linalg.norm(left @ right.T - np.eye(len(left)))
-        size = float(np.linalg.norm(left) * np.linalg.norm(right))
-        slack = math.sqrt(residual + 1e-12 * len(left) * size)
+        slack = math.sqrt(self.basis.error(np.dtype(np.float64)))
         return (
-            np.hypot(norms(self.centred.x, left), slack * x),
-            np.hypot(norms(self.centred.y, right), slack * y),
+            np.hypot(norms(self.centred.x, self.basis.left), slack * x),
+            np.hypot(norms(self.centred.y, self.basis.right), slack * y),
         )
+
+    @cached_property
+    def basis(self) -> Basis | None:
+        """The balanced basis of some queries and keys, the largest moments first; None without any."""
+        return _balanced(_some(self.centred.x), _some(self.centred.y))
+
+    def block_logits(self, basis: Basis, leads: list[int]) -> tuple[Floats, Floats]:
+        """Bound the logits of the leading and of the trailing directions; a row for every number of those."""
+        found = []
+        for rows, through in ((self.centred.x, basis.left), (self.centred.y, basis.right)):
+            slack = (rows.shape[1] + 4) * float(np.finfo(rows.dtype).eps)
+            tiny = rows.shape[1] * float(np.finfo(rows.dtype).smallest_normal)
+            matrix = through.astype(rows.dtype)
+            squares = np.empty((2, len(leads), len(rows)))
+            for some in blocks(rows):
+                part = (rows[some] @ matrix) ** 2
+                for i, lead in enumerate(leads):
+                    squares[0, i, some] = part[:, :lead].sum(axis=1)
+                    squares[1, i, some] = part[:, lead:].sum(axis=1)
+            lengths = (1.0 + slack) * np.sqrt(squares + tiny)
+            found.append(lengths + slack * float(np.linalg.norm(through)) * norms(rows))
+        of_x, of_y = found
+        longest = np.where(self.kept, of_y, 0.0).max(axis=2, keepdims=True, initial=0.0)
+        logits = UP * abs(self.centred.head.scale) * of_x * longest
+        return logits[0], logits[1]
+
+    @cached_property
+    def apart_error(self) -> Floats:
+        """Relative error of the weights of keys apart, with their masses, and of sums of them."""
+        x, y = self.lengths
+        size = abs(self.centred.head.scale) * x * y.max(initial=0.0)
+        steps = (self.centred.x.shape[1] + 8) * size + self.apart + 8
+        error: Floats = UP * ((1.0 + self.centred.mass_error) * np.exp(2.0**-52 * steps) - 1.0)
+        return error
 
     def without(self, apart: int) -> Measures:
         """Take so many keys out of the sums."""
         found = replace(self, apart=apart)
-        for name in ("lengths", "in_metric", "spread", "reach", "deviation"):
+        for name in ("lengths", "basis", "in_metric", "spread", "reach", "deviation"):
             if name in self.__dict__:
                 found.__dict__[name] = self.__dict__[name]
         return found
@@ -122,14 +152,14 @@ class Measures:
         x, y = self.in_metric
         longest = head.largest_seen(np.where(self.kept, y, 0.0))
         total = head.over_seen(masses)
-        per = _UP / np.maximum(total, _TINY)
+        per = UP / np.maximum(total, TINY)
         moments, moment = [], masses * self.kept
         for _ in range(degree + 1):
             moments.append(per * head.over_seen(moment))
             moment = moment * self.lengths[1]
         return Rows(
             length=self.lengths[0],
-            logits=_UP * abs(head.scale) * x * longest,
+            logits=UP * abs(head.scale) * x * longest,
             least=self._least(total),
             total=total,
             share=moments[0],
@@ -140,12 +170,13 @@ class Measures:
     def _least(self, total: Floats) -> Floats:
         """Jensen's inequality."""
         head, masses, x = self.centred.head, self.centred.masses, self.centred.x
-        mean = self._moment() / np.maximum(total, _TINY)[:, np.newaxis]
+        mean = self._moment() / np.maximum(total, TINY)[:, np.newaxis]
         exponent = np.empty(len(x))
         for some in blocks(x):
             part = mean if len(mean) == 1 else mean[some]
             exponent[some] = np.vecdot(x[some], part)
         steps = 2.0 * _ROUNDED + 2.0**-52 * (len(masses) + x.shape[1] + 8)
+        steps += (1.0 + self.centred.mass_error) ** 2 - 1.0
         slack = steps * self.lengths[0] * self.lengths[1].max(initial=0.0)
         least: Floats = np.exp(head.scale * exponent - abs(head.scale) * slack - 1e-9)
         return least
@@ -160,15 +191,28 @@ class Measures:
             sums += masses[some] @ y[some].astype(np.float64)
         return sums
 
-    def lost(self, c: tuple[float, ...], smallest: float, total: Floats) -> Floats:
+    def lost(self, c: Floats, smallest: float, total: Floats) -> Floats:
         """Bound what underflows, over the sum of masses; see `attention/polynomial.rs` of the core."""
-        x, y = (max(1.0, float(length.max(initial=0.0))) for length in self.lengths)
+        pairs = [self.lengths]
+        if c.ndim > 1 and self.basis is not None:
+            pairs.append(
+                (norms(self.centred.x, self.basis.left), norms(self.centred.y, self.basis.right))
+            )
+        x, y = (max(1.0, *(float(p[i].max(initial=0.0)) for p in pairs)) for i in range(2))
         most = self.centred.x.shape[1] * max(1.0, abs(self.centred.head.scale)) * x * y
         size = 0.0
-        for coefficient in reversed(c):
-            size = size * most + (1.0 + abs(coefficient))
-        terms = len(self.lengths[1]) * (2 * len(c) + 8) * smallest
-        return terms * size / np.maximum(total, _TINY)
+        # In two blocks a power of a and one of b are one of a sum of both.
+        powers = c.shape[-1]
+        for t in reversed(range(powers)):
+            size = size * most + (len(c) + float(np.abs(c[..., t]).sum()))
+        if c.ndim > 1:
+            size *= most ** (len(c) - 1)
+        terms = len(self.lengths[1]) * (2 * (powers + len(c)) + 8) * smallest
+        if self.reach > 0.0:
+            # A bound on numerators is taken in units of `reach`, but a number lost there is not.
+            terms *= 1.0 + math.sqrt(self.centred.head.value.shape[1]) / self.reach
+        lost: Floats = terms * size / np.maximum(total, TINY)
+        return lost
 
     def with_second(self, rows: Rows, index: Any = slice(None)) -> Rows:
         """Add the mean squares of logits, where all queries see the same keys."""
@@ -176,7 +220,9 @@ class Measures:
             return rows
         root, slack = self._root
         second = norms(self.centred.x[index], root) ** 2 + slack * rows.length**2
-        return replace(rows, second=self.centred.head.scale**2 * _UP * second / rows.total)
+        # A product of numbers alone may exceed the range of Python's.
+        scale = self.centred.head.scale
+        return replace(rows, second=scale * (scale * (UP * second)) / rows.total)
 
     @cached_property
     def _root(self) -> tuple[Floats, float]:
@@ -196,14 +242,19 @@ class Measures:
         mean = self.centred.head.value.mean(axis=0, dtype=np.float64)
         return float(distances(self.centred.head.value, mean).max(initial=0.0))
 
+    @property
+    def least_spread(self) -> float:
+        """Return what budgets are taken of: the same, not rounded up."""
+        value = self.centred.head.value
+        mean = norms(value.mean(axis=0, dtype=np.float64)[np.newaxis])
+        return max(0.0, self.spread / (1.0 + 3e-8) - 2.0**-52 * (len(value) + 8) * float(mean[0]))
+
     @cached_property
     def reach(self) -> float:
         """Largest distance of a value from the mean that is taken off."""
-        away = np.linalg.norm(
-            self.centred.head.value.mean(axis=0, dtype=np.float64)
-            - self.centred.mean.astype(np.float64)
-        )
-        return float(self.spread + _UP * away)
+        mean = self.centred.head.value.mean(axis=0, dtype=np.float64)
+        away = distances(mean[np.newaxis], self.centred.mean.astype(np.float64))
+        return self.spread + float(away[0])
 
     @cached_property
     def deviation(self) -> tuple[float, float]:
@@ -213,39 +264,13 @@ class Measures:
         mean = np.zeros(value.shape[1])
         for some in blocks(value):
             mean += shares[some] @ value[some].astype(np.float64)
-        square = float(shares @ distances(value, mean) ** 2)
-        away = float(np.linalg.norm(mean - self.centred.mean.astype(np.float64)))
-        rounding = 1e-12 * (self.reach + float(np.linalg.norm(mean)))
-        return _UP * math.sqrt(square) + rounding, _UP * away + rounding
-
-
-def norms(rows: NDArray[Any], through: Floats | None = None) -> Floats:
-    """Norms of centred rows, or of ``rows @ through``: not below those of the unrounded rows."""
-    kind = np.finfo(rows.dtype)
-    # Every square, sum and product with a matrix rounds, and squares may underflow.
-    steps = (rows.shape[1] + 4) * float(kind.eps)
-    found = np.empty(len(rows))
-    matrix = None if through is None else through.astype(rows.dtype)
-    for some in blocks(rows):
-        part = rows[some] if matrix is None else rows[some] @ matrix
-        found[some] = np.vecdot(part, part)
-    found += rows.shape[1] * float(kind.smallest_normal)
-    np.sqrt(found, out=found)
-    found *= 1.0 + steps
-    if through is not None:
-        found += steps * float(np.linalg.norm(through)) * norms(rows)
-    return found
-
-
-def distances(rows: NDArray[Any], centre: Floats) -> Floats:
-    """Distances of rows from a point, rounded up."""
-    found = np.empty(len(rows))
-    for some in blocks(rows):
-        part = rows[some] - centre
-        np.sqrt(np.vecdot(part, part), out=found[some])
-    found *= _UP
-    found += 2.0**-52 * float(np.linalg.norm(centre))
-    return found
+        unit = self.reach or 1.0
+        square = float(shares @ (distances(value, mean) / unit) ** 2)
+        centre = self.centred.mean.astype(np.float64)
+        away = float(distances(mean[np.newaxis], centre)[0])
+        steps = 2.0**-52 * (len(value) + 8)
+        rounding = steps * (self.reach + float(norms(mean[np.newaxis])[0]))
+        return UP * unit * math.sqrt(square) + rounding, away + rounding
 
 
 def _some(rows: NDArray[Any]) -> Floats:
@@ -258,23 +283,27 @@ def largest_logit(centred: Centred) -> float:
     return float(abs(centred.head.scale) * x * y)
 
 
-def _metric(centred: Centred) -> tuple[Floats, Floats] | None:
-    """Matrices whose product is one, such that queries and keys have the same second moments."""
-    x, y = _some(centred.x), _some(centred.y)
+def _balanced(x: Floats, y: Floats) -> Basis | None:
+    """Return matrices whose product is one, such that both sides have the same second moments."""
     if len(x) < 2 or len(y) < 2:
         return None
     width = x.shape[1]
-    moments = []
+    roots = []
     for rows in (x, y):
         moment = rows.T @ rows / len(rows)
         ridge = 1e-6 * np.trace(moment) / width
-        if not 0.0 < ridge < math.inf:
+        if not 1e-200 < ridge < 1e200:
             return None
-        moments.append(np.linalg.cholesky(moment + ridge * np.eye(width)))
-    of_x, of_y = moments
+        roots.append(np.linalg.cholesky(moment + ridge * np.eye(width)))
+    of_x, of_y = roots
     turn, values, _ = np.linalg.svd(of_x.T @ of_y)
     root = np.sqrt(values)
-    left = np.linalg.solve(of_x.T, turn * root)
-    right = of_x @ (turn / root)
-    products = [norms(a).max() * norms(b).max() for a, b in ((x, y), (x @ left, y @ right))]
-    return (left, right) if products[1] < _GAIN * products[0] else None
+    return Basis(np.linalg.solve(of_x.T, turn * root), of_x @ (turn / root))
+
+
+def _is_shorter(centred: Centred, basis: Basis) -> bool:
+    """Decide by some queries and keys whether a basis lowers the bound on logits."""
+    x, y = _some(centred.x), _some(centred.y)
+    pairs = ((x, y), (x @ basis.left, y @ basis.right))
+    before, after = (norms(a).max() * norms(b).max() for a, b in pairs)
+    return bool(after < _GAIN * before)

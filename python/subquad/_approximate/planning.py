@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from .._plan import HeadPlan
 from .._problem import Problem
 from .._shapes import Shape
+from .blocks import blocks_division
 from .bounds import Rounding
 from .centres import CentresOption, centres_of
-from .choice import Cost, Division, choose, divide
+from .choice import choose, divide
+from .division import Cost, Division
 from .fitted import fit_division, fitted_division
 from .head import Centred, Centres, Head
+from .kept import Kept
 from .measures import Measures, largest_logit
 
 __all__ = ["head_of", "plan_head", "redo"]
@@ -42,7 +45,7 @@ def head_of(problem: Problem, index: Shape) -> Head:
 def rounding_of(centred: Centred) -> Rounding:
     """Return what the type of a head does."""
     kind = np.finfo(centred.head.query.dtype)
-    return Rounding(float(kind.eps) / 2.0, float(kind.smallest_normal), centred.mass_error())
+    return Rounding(float(kind.eps) / 2.0, float(kind.smallest_normal), centred.mass_error)
 
 
 def plan_head(
@@ -80,21 +83,24 @@ def plan_head(
             bound = _over(division.bound, division.measures.spread) if division else 0.0
     if division is None:
         return _exact(cost, min(sizes), reason)
+    centred.forget()
     problem.memo[index] = division
-    measures = division.measures
+    measures, first = division.measures, division.groups[0].p
     width = head.query.shape[1]
     return HeadPlan(
         method="polynomial",
         centres=centred.centres.name,
         degrees=tuple((g.p.degree, int(g.rows.size)) for g in division.groups),
-        features=max(math.comb(width + g.p.degree, g.p.degree) for g in division.groups),
+        features=max(g.p.kept.features(width) for g in division.groups),
         exact_rows=int(division.exact.size),
         exact_keys=measures.apart,
         largest_logit=float(division.rows.logits.max()),
         bound=bound,
         flops=division.flops,
         reason="",
-        coefficients=() if rng is None else division.groups[0].p.c,
+        lead=first.kept.lead,
+        trailing=first.kept.trailing,
+        coefficients=() if rng is None else tuple(map(tuple, np.atleast_2d(first.c).tolist())),
     )
 
 
@@ -106,9 +112,9 @@ def redo(
     problem: Problem, index: Shape, plan: HeadPlan, eps: float, *, gradient: bool
 ) -> Division | None:
     """Return what a plan says for a head, for these numbers; None where they do not allow it."""
-    kept: Division | None = problem.memo.get(index)
-    if kept is not None:
-        return kept
+    planned: Division | None = problem.memo.get(index)
+    if planned is not None:
+        return planned
     head = head_of(problem, index)
     centres: list[Centres] = centres_of(problem, index, head, problem.memo["centres"])
     centred = next(
@@ -118,9 +124,20 @@ def redo(
     with np.errstate(all="ignore"):
         if not math.isfinite(largest_logit(centred)):
             return None
+        kept = Kept(degrees[-1], plan.lead, plan.trailing)
         if plan.coefficients:
-            return fitted_division(centred, plan.coefficients, plan.flops)
+            return fitted_division(centred, kept, np.array(plan.coefficients), plan.flops)
         measures = Measures(centred, plan.exact_keys)
+        if plan.lead is not None:
+            return blocks_division(
+                measures,
+                eps,
+                rounding_of(centred),
+                Cost(head, 0),
+                math.inf,
+                gradient=gradient,
+                choices=[kept],
+            )
         return divide(
             measures, eps, rounding_of(centred), Cost(head, 0), gradient=gradient, degrees=degrees
         )

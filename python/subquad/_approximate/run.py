@@ -58,11 +58,14 @@ def approximate(
             stats = added(stats, counts)
             exact = done.exact
             bound[index] = done.bound
+        if of_head.method == "polynomial":
             stats["rows_recomputed"] += int(exact.sum())
         to = bound[index] if wants_bounds else None
         stats = added(stats, exact_rows(problem, index, exact, raw[index], log, to))
         if wants_bounds:
             spread[index] = _spread(problem, index, done)
+        if done is not None:
+            done.division.measures.centred.forget()
         heads.append(done)
         problem.memo.pop(index, None)
     stats["degree"] = max(degree for head in plan.heads for degree, _ in head.degrees)
@@ -72,8 +75,7 @@ def approximate(
 
 def _spread(problem: Problem, index: tuple[int, ...], done: HeadRows | None) -> float:
     if done is not None:
-        # Measured upwards; a budget must not be.
-        return done.division.measures.spread / (1.0 + 3e-8)
+        return done.division.measures.least_spread
     part = problem.rows(index, slice(0, 1), problem.compute)
     first = (0,) * len(index)
     return float(part.bounds(np.zeros(part.shapes.out, problem.compute))[1][first])
@@ -102,6 +104,7 @@ def approximate_grad(
         if done is not None:
             exact = done.exact
             stats = added(stats, head_backward(problem, done, upstream, raw[index], grads))
+            done.division.measures.centred.forget()
         found = exact_backward(problem, index, exact, upstream, raw[index], lse[index], grads)
         stats = added(stats, found)
     return stats
