@@ -121,13 +121,12 @@ class Measures:
         return logits[0], logits[1]
 
     @cached_property
-    def apart_error(self) -> Floats:
+    def apart_error(self) -> float:
         """Relative error of the weights of keys apart, with their masses, and of sums of them."""
-        x, y = self.lengths
-        size = abs(self.centred.head.scale) * x * y.max(initial=0.0)
+        x, y = (length.max(initial=0.0) for length in self.lengths)
+        size = abs(self.centred.head.scale) * x * y
         steps = (self.centred.x.shape[1] + 8) * size + self.apart + 8
-        error: Floats = UP * ((1.0 + self.centred.mass_error) * np.exp(2.0**-52 * steps) - 1.0)
-        return error
+        return float(UP * ((1.0 + self.centred.mass_error) * np.exp(2.0**-52 * steps) - 1.0))
 
     def without(self, apart: int) -> Measures:
         """Take so many keys out of the sums."""
