@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._approximate.run import approximate_grad
 from ._arrays import FLOATS, Array, Operand, stored, wide
@@ -141,9 +142,10 @@ check_finite, workers, return_info
         given = take_forward(forward, problem)
         problem = replace(problem, extra=(upstream, *given))
         done = _resume(problem, *given)
-    grads, stats = _backward(problem, upstream, done, names)
+    grads, stats, bounds = _backward(problem, upstream, done, names, bounded=return_info)
     if return_info and chosen is not None:
-        return grads, make_info(problem, chosen, done, stats)
+        info = make_info(problem, chosen, done, stats)
+        return grads, info if bounds is None else replace(info, grad_bound=Gradients(**bounds))
     return grads
 
 
@@ -171,19 +173,24 @@ def _resume(problem: Problem, out: Operand, lse: Operand) -> Forward:
 
 
 def _backward(
-    problem: Problem, upstream: Operand, done: Forward, names: list[str]
-) -> tuple[Gradients, dict[str, int]]:
+    problem: Problem, upstream: Operand, done: Forward, names: list[str], *, bounded: bool
+) -> tuple[Gradients, dict[str, int], dict[str, NDArray[np.float64]] | None]:
     operands = problem.operands
     sums = {name: np.zeros(operands[name].shape, problem.compute) for name in names}
     assert done.lse is not None  # both ways to a forward pass keep it here
     grad_out = expand(laid_out(upstream, problem.compute), problem.shapes.out)
+    bounds = None
     if done.heads is None:
         stats = problem.backward(grad_out, done.raw, done.lse, sums)
     else:
-        stats = approximate_grad(problem, done.heads, grad_out, done.raw, done.lse, sums)
+        certified = bounded and done.certificate is not None and done.sample is None
+        known = done.certificate.bound if certified and done.certificate is not None else None
+        stats, bounds = approximate_grad(
+            problem, done.heads, grad_out, done.raw, done.lse, sums, known
+        )
     give_back = operands["query"].give_back
     grads = {}
     for name, total in sums.items():
         dtype = operands[name].dtype if operands[name].dtype in FLOATS else problem.dtype
         grads[name] = give_back(stored(total, dtype), dtype)
-    return Gradients(**grads), stats
+    return Gradients(**grads), stats, bounds

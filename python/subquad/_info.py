@@ -39,8 +39,9 @@ class Info:
         Why this method, and what was done about rows that exceeded the budget.
     stats : dict
         Exact counts: flops, tiles, bytes_read, tasks, rows_recomputed.
-    grad_bound : None
-        No bound on gradients is computed.
+    grad_bound : Gradients, or None
+        From `attention_grad` with polynomials: for every row of each gradient a bound on its distance from
+        the exact one, where all heads have one.
     confidence, coverage : float, or None
         Of a statistical certificate: with this confidence at least this share of the rows of a head is
         within `eps`.
@@ -55,7 +56,7 @@ class Info:
     plan: Plan
     reason: str
     stats: dict[str, int] = field(default_factory=dict)
-    grad_bound: None = None
+    grad_bound: Gradients | None = None
     confidence: float | None = None
     coverage: float | None = None
     sampled_rows: NDArray[np.int64] | None = None

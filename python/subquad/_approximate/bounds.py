@@ -29,7 +29,7 @@ from .head import Floats, Head
 from .kept import Basis, Kept
 from .measures import TINY, Measures, Rows
 
-__all__ = ["Approximant", "Rounding", "approximants", "posterior", "prior"]
+__all__ = ["Approximant", "Rounding", "approximants", "posterior", "prior", "rounding_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +90,12 @@ class Rounding:
         state += _BLOCK + -(-features // _BLOCK)
         # Centring and products of both features, and a factor; centring of values, masses.
         return 5 * degree + 12 + max(state, near)
+
+
+def rounding_of(head: Head, mass_error: float) -> Rounding:
+    """Return what the type of a head does."""
+    kind = np.finfo(head.query.dtype)
+    return Rounding(float(kind.eps) / 2.0, float(kind.smallest_normal), mass_error)
 
 
 # How the core cuts sums: see `attention/polynomial.rs` there.

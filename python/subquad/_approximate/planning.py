@@ -12,7 +12,7 @@ from .._plan import HeadPlan
 from .._problem import Problem
 from .._shapes import Shape
 from .blocks import blocks_division
-from .bounds import Rounding
+from .bounds import rounding_of
 from .centres import CentresOption, centres_of
 from .choice import choose, divide
 from .division import Cost, Division
@@ -40,12 +40,6 @@ def head_of(problem: Problem, index: Shape) -> Head:
 
     query, key, value = array("query"), array("key"), array("value")
     return Head(query, key, value, problem.scale, problem.shift)
-
-
-def rounding_of(centred: Centred) -> Rounding:
-    """Return what the type of a head does."""
-    kind = np.finfo(centred.head.query.dtype)
-    return Rounding(float(kind.eps) / 2.0, float(kind.smallest_normal), centred.mass_error)
 
 
 def plan_head(
@@ -78,7 +72,7 @@ def plan_head(
         else:
             candidates = _with_keys_apart(centred)
             division, reason = choose(
-                candidates, eps, rounding_of(centred), cost, gradient=gradient
+                candidates, eps, rounding_of(head, centred.mass_error), cost, gradient=gradient
             )
             bound = _over(division.bound, division.measures.spread) if division else 0.0
     if division is None:
@@ -132,14 +126,19 @@ def redo(
             return blocks_division(
                 measures,
                 eps,
-                rounding_of(centred),
+                rounding_of(head, centred.mass_error),
                 Cost(head, 0),
                 math.inf,
                 gradient=gradient,
                 choices=[kept],
             )
         return divide(
-            measures, eps, rounding_of(centred), Cost(head, 0), gradient=gradient, degrees=degrees
+            measures,
+            eps,
+            rounding_of(head, centred.mass_error),
+            Cost(head, 0),
+            gradient=gradient,
+            degrees=degrees,
         )
 
 

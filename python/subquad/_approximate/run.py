@@ -13,8 +13,9 @@ from .._plan import Plan
 from .._problem import Problem, Stats, added
 from .backward import exact_backward, head_backward
 from .forward import HeadRows, exact_rows, head_forward
+from .grad_bounds import grad_bounds
 from .head import Floats
-from .planning import redo
+from .planning import head_of, redo
 
 __all__ = ["Approximation", "approximate", "approximate_grad"]
 
@@ -88,14 +89,22 @@ def approximate_grad(
     raw: NDArray[Any],
     lse: NDArray[Any],
     sums: dict[str, NDArray[Any]],
-) -> Stats:
-    """Add the gradients into `sums`, zero arrays in the shapes of the arguments."""
+    bound: Floats | None = None,
+) -> tuple[Stats, dict[str, Floats] | None]:
+    """Add the gradients into `sums`, zero arrays in the shapes of the arguments.
+
+    With bounds of the rows of the output also return bounds of those of the gradients, or None where there
+    are none.
+    """
     shapes = problem.shapes
     group = shapes.heads // shapes.kv_heads
     views = {name: open_view(sums[name], getattr(shapes, name)) for name in sums}
     stats: Stats = {}
     if not sums:
-        return stats
+        return stats, None
+    bounds: dict[str, Floats] | None = None
+    if bound is not None and problem.dtype in ("float32", "float64"):
+        bounds = {name: np.zeros(total.shape[:-1]) for name, total in sums.items()}
     for index, done in zip(problem.heads(), heads, strict=True):
         of_keys = (*index[:-1], index[-1] // group)
         grads = {name: view[index if name == "query" else of_keys] for name, view in views.items()}
@@ -107,4 +116,22 @@ def approximate_grad(
             done.division.measures.centred.forget()
         found = exact_backward(problem, index, exact, upstream, raw[index], lse[index], grads)
         stats = added(stats, found)
-    return stats
+        if bounds is not None and bound is not None:
+            head = head_of(problem, index)
+            rows = grad_bounds(head, done, bound[index], upstream, len(heads))
+            bounds = None if rows is None else _added(bounds, rows, problem, (index, of_keys))
+    return stats, bounds
+
+
+def _added(
+    bounds: dict[str, Floats],
+    rows: dict[str, Floats],
+    problem: Problem,
+    where: tuple[tuple[int, ...], tuple[int, ...]],
+) -> dict[str, Floats]:
+    """Add the bounds of a head to those of what it shares with others."""
+    of_query, of_keys = where
+    for name, total in bounds.items():
+        view = open_view(total, getattr(problem.shapes, name)[:-1])
+        view[of_query if name == "query" else of_keys] += rows[name]
+    return bounds
