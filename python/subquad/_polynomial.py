@@ -161,7 +161,7 @@ def polynomial_attention_grad(
 
     Notes
     -----
-    Differentiates the sums over features: six passes over them where the forward direction takes two,
+    Differentiates the sums over features: five passes over them where the forward direction takes two,
     O((L + S) r Ev) operations and O(L Ev) memory besides the sums.
 
     Examples

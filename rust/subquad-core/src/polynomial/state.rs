@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`absorb`] | features x values, into the sums |
 //! | [`read`] | features x sums, into rows of tokens |
-//! | [`derive`] | sums x slopes of rows, into slopes of features |
+//! | [`derive`](super::derive::derive) | sums x slopes of rows, into slopes of features |
 
 use std::ops::Range;
 
@@ -19,11 +19,11 @@ use crate::simd::{Float, Lanes, unroll};
 /// Sums over some tokens.
 pub struct State<T> {
     /// Number of features.
-    len: usize,
+    pub(super) len: usize,
     /// Numbers in a row: the width of the values, padded to whole vectors.
-    columns: usize,
-    sums: Buffer<T>,
-    mass: Buffer<T>,
+    pub(super) columns: usize,
+    pub(super) sums: Buffer<T>,
+    pub(super) mass: Buffer<T>,
 }
 
 /// Most rows of a tile of sums.
@@ -69,12 +69,12 @@ impl<T: Float> State<T> {
 
 /// What a task works with besides: one block of features, and where it is among them.
 pub struct Workspace<T> {
-    dim: usize,
-    features: Features<T>,
-    /// Another pass beside the first.
-    others: Features<T>,
-    block: Buffer<T>,
-    slopes: Buffer<T>,
+    pub(super) dim: usize,
+    pub(super) features: Features<T>,
+    /// Two more passes beside the first.
+    pub(super) others: [Features<T>; 2],
+    pub(super) block: Buffer<T>,
+    pub(super) slopes: Buffer<T>,
 }
 
 impl<T: Float> Workspace<T> {
@@ -83,7 +83,7 @@ impl<T: Float> Workspace<T> {
         Self {
             dim,
             features: Features::new(dim, degree),
-            others: Features::new(dim, degree),
+            others: [Features::new(dim, degree), Features::new(dim, degree)],
             block: Buffer::new(rows * TILE),
             slopes: Buffer::new(rows * TILE),
         }
@@ -180,73 +180,17 @@ pub(crate) unsafe fn read<V: Lanes, const R: usize, const C: usize>(
     }
 }
 
-/// Adds to the slopes of the variables what the slopes of rows (transposed: `columns` rows of
-/// [`TILE`]) and of masses mean for them. `note` gets every feature times its slope, summed over the tile.
-///
-/// # Safety
-///
-/// As [`absorb`]; `C` vectors must divide [`TILE`], `R` must divide [`BLOCK`]. `slopes_of_x` is written.
-#[inline(always)]
-pub(crate) unsafe fn derive<V: Lanes, const R: usize, const C: usize>(
-    state: &State<V::T>,
-    work: &mut Workspace<V::T>,
-    x: *const V::T,
-    slopes: (*const V::T, *const V::T),
-    slopes_of_x: *mut V::T,
-    dead: &[Range<usize>],
-    mut note: Option<&mut dyn FnMut(usize, f64)>,
-) {
-    let (columns, len) = (state.columns, state.len);
-    let (block, sums, mass) = (work.slopes.ptr(), state.sums.as_ptr(), state.mass.as_ptr());
-    work.features.restart(work.dim);
-    work.others.restart(work.dim);
-    // SAFETY: the caller's promises; rows of sums exist up to `ROWS` beyond the last feature.
-    unsafe {
-        for base in (0..len).step_by(BLOCK) {
-            let count = BLOCK.min(len - base);
-            for i in (0..count).step_by(R) {
-                let sums = sums.add((base + i) * columns);
-                for t in (0..TILE).step_by(C * V::N) {
-                    let mut acc = zero::<V, R, C>();
-                    unroll!(R, r => {
-                        let mass = V::splat(*mass.add(base + i + r));
-                        for c in 0..C {
-                            acc[r][c] = mass.mul(V::load(slopes.1.add(t + c * V::N)));
-                        }
-                    });
-                    let rows = (slopes.0.add(t), TILE);
-                    accumulate::<V, R, C>(&mut acc, (sums, columns, 1), rows, columns);
-                    unroll!(R, r => {
-                        for c in 0..C {
-                            acc[r][c].store(block.add((i + r) * TILE + t + c * V::N));
-                        }
-                    });
-                }
-            }
-            if let Some(note) = &mut note {
-                let features = work.block.ptr();
-                work.others.fill::<V>(x, features, count);
-                for i in 0..count {
-                    let mut sum = V::splat(V::T::ZERO);
-                    for t in (0..TILE).step_by(V::N) {
-                        let at = i * TILE + t;
-                        sum = V::load(features.add(at)).fma(V::load(block.add(at)), sum);
-                    }
-                    note(base + i, sum.sum().to_f64());
-                }
-            }
-            silence(block, base, count, dead);
-            work.features.sweep::<V>(x, block, count, slopes_of_x);
-        }
-    }
-}
-
 /// Zeroes the rows of a block, whose first feature is `base`, that belong to no term of the polynomial.
 ///
 /// # Safety
 ///
 /// The block must have `count` rows of [`TILE`].
-unsafe fn silence<T: Float>(block: *mut T, base: usize, count: usize, dead: &[Range<usize>]) {
+pub(super) unsafe fn silence<T: Float>(
+    block: *mut T,
+    base: usize,
+    count: usize,
+    dead: &[Range<usize>],
+) {
     for range in dead {
         let rows = range.start.clamp(base, base + count)..range.end.clamp(base, base + count);
         for row in rows {

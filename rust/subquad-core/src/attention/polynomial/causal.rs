@@ -161,7 +161,7 @@ pub unsafe fn load_keys<V: Lanes>(
 ///
 /// The instruction set must be enabled.
 #[inline(always)]
-pub unsafe fn add_near<V: Lanes, const R: usize>(
+unsafe fn add_near<V: Lanes, const R: usize>(
     kit: &Kit<V::T>,
     keys: usize,
     scratch: &mut Scratch<V::T>,

@@ -7,15 +7,17 @@
 use std::ops::Range;
 
 use super::call::{Before, Operands};
-use super::causal::{Place, add_near, load_keys};
+use super::causal::{Place, load_keys};
 use super::key_slopes::settle_keys;
 use super::kit::Kit;
 use super::near::{self, logits, multiply_add, weigh};
-use super::slopes::{Upstream, add_columns, add_rows, read_sums, row_slopes, turn};
+use super::slopes::{
+    Upstream, add_columns, add_rows, derive_tile, derive_undivided, divide, row_slopes, turn,
+};
 use super::tasks::{Found, Scratch};
 use super::{Extent, RowSums, State, SumsGradients, TILE, load};
 use crate::par::Pulse;
-use crate::polynomial::{absorb, derive};
+use crate::polynomial::absorb;
 use crate::simd::{Float, Lanes, multiversion};
 
 /// Slopes of some queries, and of the keys that they see in part.
@@ -77,6 +79,7 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
     state.clear();
     state.add(before);
     let divided = job.upstream.sums.is_none();
+    let wanted = job.to.query.is_some() || job.terms;
     for place in Place::of(kit, part.clone(), head.key.rows()) {
         if pulse.stopped() {
             break;
@@ -87,40 +90,31 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
             let extent = load::tokens::<V>(&head.query, rows.clone(), x);
             let finite = job.upstream.load::<V>(kit, rows.clone(), scratch);
             found.counts.suspicious |= !(extent.is_finite && finite);
+            turn::<V>(scratch.rows.ptr(), columns, scratch.turned.ptr());
             if divided {
-                read_sums::<V, R, C>(kit, state, x, scratch);
+                derive_undivided::<V, DR, DC>(kit, state, x, wanted, scratch);
+            } else if wanted {
+                derive_tile::<V, DR, DC>(kit, state, x, scratch.masses.ptr(), scratch);
             }
             if !place.keys.is_empty() {
                 load_keys::<V>(kit, head, &place, scratch, &mut found);
-                let (s, weights) = (scratch.logits.ptr(), scratch.near.ptr());
-                let by_logit = scratch.near_slopes.ptr();
-                let from = |j| place.first_to_see(kit, j);
-                logits::<V, DR, DC>(dim, x, scratch.keys.ptr(), place.near, s);
-                weigh::<V>(kit, s, weights, place.near, Some(by_logit), from);
-                if divided {
-                    let to = (scratch.sums.ptr(), scratch.others.ptr());
-                    add_near::<V, R>(kit, place.near, scratch, to);
-                }
+                near_upstream::<V, DR, DC>(kit, &place, scratch);
             }
             if divided {
+                let (weights, up) = (scratch.near.ptr(), scratch.upstream.ptr());
+                let sums = (scratch.dots.ptr(), scratch.others.ptr());
+                near::add_dots::<V>(weights, up, place.near, sums);
                 let extent = Extent { mean: kit.zeros.clone(), longest: found.longest };
                 row_slopes(kit, head, &extent, rows.clone(), scratch, &mut found);
+                if wanted {
+                    divide::<V>(kit, rows.len(), scratch, &mut found.terms);
+                }
+                let by = (scratch.others.ptr().cast_const(), scratch.masses.ptr().cast_const());
+                near::divide::<V>(up, by, place.near);
             }
             job.kept.store(rows.clone(), columns, scratch);
-            turn::<V>(scratch.rows.ptr(), columns, scratch.turned.ptr());
-            scratch.slopes.slice(dim * TILE).fill(V::T::ZERO);
-            let of = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
-            let (slope, work) = (scratch.slopes.ptr(), &mut scratch.work);
-            let terms = &mut found.terms;
-            let mut note = |m: usize, sum: f64| {
-                let (t, c) = kit.term(m);
-                terms[t] += sum / c;
-            };
-            let note: Option<&mut dyn FnMut(usize, f64)> =
-                if job.terms { Some(&mut note) } else { None };
-            derive::<V, DR, DC>(state, work, x, of, slope, &kit.dead, note);
             if place.near > 0 {
-                near_slopes::<V, DR, DC>(job, &place, scratch, &mut found);
+                near_slopes::<V, DR>(job, &place, scratch, &mut found);
             }
             if let Some(to) = &job.to.query {
                 add_columns(to, rows.clone(), dim, scratch.slopes.ptr());
@@ -137,10 +131,36 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
         }
         found.counts.tiles += 1;
     }
-    found.counts.flops = (3 + u64::from(divided)) * kit.flops(part.len());
+    found.counts.flops = (2 + u64::from(divided || wanted)) * kit.flops(part.len());
     let bytes = head.query.bytes(part.len()) + job.upstream.rows.bytes(part.len());
     found.counts.bytes_read = bytes;
     found
+}
+
+/// Weights of the keys that only some of a tile see, their slopes, and what they get from rows and sums of the tile:
+/// in `near`, `near_slopes` and `upstream`.
+///
+/// # Safety
+///
+/// As [`scan_body`]; the keys must have been loaded.
+#[inline(always)]
+unsafe fn near_upstream<V: Lanes, const R: usize, const C: usize>(
+    kit: &Kit<V::T>,
+    place: &Place,
+    scratch: &mut Scratch<V::T>,
+) {
+    let (s, weights, up) = (scratch.logits.ptr(), scratch.near.ptr(), scratch.upstream.ptr());
+    let (by_logit, from) = (scratch.near_slopes.ptr(), |j| place.first_to_see(kit, j));
+    // SAFETY: arrays of whole tiles.
+    unsafe {
+        let (x, y) = (scratch.tokens.ptr(), scratch.keys.ptr());
+        logits::<V, R, C>(kit.monomials.dim(), x, y, place.near, s);
+        weigh::<V>(kit, s, weights, place.near, Some(by_logit), from);
+        let (values, masses) = (scratch.key_rows.ptr(), scratch.key_masses.ptr());
+        let of_keys = (values.cast_const(), masses.cast_const(), kit.columns);
+        let of_rows = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
+        near::upstream::<V, R, C>(of_keys, of_rows, place.near, up);
+    }
 }
 
 /// What queries and keys of a tile that see each other in part give each other.
@@ -149,7 +169,7 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
 ///
 /// As [`scan_body`].
 #[inline(always)]
-unsafe fn near_slopes<V: Lanes, const R: usize, const C: usize>(
+unsafe fn near_slopes<V: Lanes, const R: usize>(
     job: &ScanSlopes<'_, V::T>,
     place: &Place,
     scratch: &mut Scratch<V::T>,
@@ -162,10 +182,6 @@ unsafe fn near_slopes<V: Lanes, const R: usize, const C: usize>(
     let seen = place.keys.start..place.keys.start + keys;
     // SAFETY: arrays of whole tiles; rows of keys and coordinates beyond the last are room that is not read.
     unsafe {
-        let (values, masses) = (scratch.key_rows.ptr(), scratch.key_masses.ptr());
-        let of_keys = (values.cast_const(), masses.cast_const(), columns);
-        let of_rows = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
-        near::upstream::<V, R, C>(of_keys, of_rows, keys, up);
         let (by_logit, from) = (scratch.near_slopes.ptr(), |j| place.first_to_see(kit, j));
         near::settle::<V>(s, by_logit, up, keys, &mut found.terms, from);
         let (y, slope) = (scratch.keys.ptr(), scratch.slopes.ptr());

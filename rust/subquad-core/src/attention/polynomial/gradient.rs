@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// Adds the gradients of [`polynomial_forward`](super::polynomial_forward) to those of every head, and to
 /// those of the coefficients: what the loss changes by if they do.
 ///
-/// Takes six passes over the features where the forward direction takes two.
+/// Takes five passes over the features where the forward direction takes two.
 ///
 /// # Errors
 ///

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::call::Operands;
 use super::kit::Kit;
-use super::slopes::{add_columns, add_rows, read_sums, turn};
+use super::slopes::{add_columns, add_rows, derive_tile, turn};
 use super::tasks::{Found, Scratch};
 use super::{Extent, State, SumsGradients, TILE, load};
 use crate::par::Pulse;
-use crate::polynomial::derive;
+use crate::polynomial::read;
 use crate::simd::{Float, Lanes, multiversion};
 
 /// Slopes of some keys and values of a head.
@@ -100,7 +100,10 @@ pub unsafe fn settle_keys<
     // SAFETY: the caller's promises.
     unsafe {
         if to.value.is_some() || to.masses.is_some() {
-            read_sums::<V, R, C>(kit, slopes, y, scratch);
+            scratch.sums.slice(TILE * columns).fill(V::T::ZERO);
+            scratch.others.slice(TILE).fill(V::T::ZERO);
+            let into = (scratch.sums.ptr(), scratch.others.ptr());
+            read::<V, R, C>(slopes, &mut scratch.work, y, into, &kit.dead);
             if let Some(to) = &to.value {
                 add_rows(to, keys.clone(), columns, scratch.sums.ptr());
             }
@@ -110,11 +113,8 @@ pub unsafe fn settle_keys<
         }
         if let Some(to) = &to.key {
             turn::<V>(rows, columns, scratch.turned.ptr());
-            scratch.slopes.slice(dim * TILE).fill(V::T::ZERO);
-            let of = (scratch.turned.ptr().cast_const(), masses);
-            let (slope, work) = (scratch.slopes.ptr(), &mut scratch.work);
-            derive::<V, DR, DC>(slopes, work, y, of, slope, &kit.dead, None);
-            add_columns(to, keys, dim, slope);
+            derive_tile::<V, DR, DC>(kit, slopes, y, masses, scratch);
+            add_columns(to, keys, dim, scratch.slopes.ptr());
         }
     }
 }

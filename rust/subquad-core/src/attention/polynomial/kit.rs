@@ -14,7 +14,8 @@ pub struct Kit<T> {
     /// `e_t scale^t t! / a!` of every feature, zeros behind them; `e_t` is the coefficient, or 1 where that
     /// is zero: a derivative by it wants the sums all the same.
     pub factors: Vec<T>,
-    /// Features of degrees whose coefficient is zero.
+    /// Features of every degree, and of those whose coefficient is zero.
+    pub degrees: Vec<Range<usize>>,
     pub dead: Vec<Range<usize>>,
     /// Width of the values, padded to whole vectors.
     pub columns: usize,
@@ -55,19 +56,20 @@ impl<T: Compute> Kit<T> {
         let refused = Error::Memory { bytes: room * size_of::<T>() };
         factors.try_reserve_exact(room).map_err(|_| refused)?;
         let weights = monomials.weights();
-        let mut dead = Vec::new();
+        let (mut degrees, mut dead) = (Vec::new(), Vec::new());
         for (t, &c) in coefficients.iter().enumerate() {
             let range = monomials.below(t)..monomials.below(t + 1);
             let by = scale.powi(t as i32) * if c == 0.0 { 1.0 } else { c };
             factors.extend(weights[range.clone()].iter().map(|w| T::from_f64(w * by)));
             if c == 0.0 {
-                dead.push(range);
+                dead.push(range.clone());
             }
+            degrees.push(range);
         }
         factors.resize(room, T::ZERO);
         let keys = head.map_or(0, |head| head.key.rows());
         let tiles = parts(keys).first().map_or(0, |part| part.len().div_ceil(TILE));
-        let roundings = 2 * degree + 4 + TILE + tiles + PARTS + BLOCK + room / BLOCK;
+        let roundings = 3 * degree + 6 + TILE + tiles + PARTS + BLOCK + room / BLOCK;
         let rounding = 1.01 * roundings as f64 * T::UNIT_ROUNDOFF;
         let (coefficients, visible) = (coefficients.to_vec(), problem.visible);
         let zeros = vec![T::ZERO; columns];
@@ -76,6 +78,7 @@ impl<T: Compute> Kit<T> {
         Ok(Self {
             monomials,
             factors,
+            degrees,
             dead,
             columns,
             width,
@@ -94,14 +97,6 @@ impl<T: Float> Kit<T> {
     /// Of no tokens yet.
     pub fn state(&self) -> State<T> {
         State::new(self.monomials.len(), self.columns)
-    }
-
-    /// The degree of a feature, and what its factor has of the coefficient.
-    pub fn term(&self, feature: usize) -> (usize, f64) {
-        let above = |t: usize| self.monomials.below(t + 1) > feature;
-        let t = (0..self.coefficients.len()).find(|&t| above(t)).unwrap_or(0);
-        let c = self.coefficients[t];
-        (t, if c == 0.0 { 1.0 } else { c })
     }
 
     /// Operations of a call.

@@ -209,3 +209,53 @@ pub unsafe fn add_up<V: Lanes>(
         }
     }
 }
+
+/// Adds to numbers of the queries what keys give them: weights times what they get, and weights.
+///
+/// # Safety
+///
+/// `weights` and `upstream` must have a row of [`TILE`] for every key, both of `to` [`TILE`] numbers; the
+/// instruction set must be enabled.
+#[inline(always)]
+pub unsafe fn add_dots<V: Lanes>(
+    weights: *const V::T,
+    upstream: *const V::T,
+    keys: usize,
+    to: (*mut V::T, *mut V::T),
+) {
+    for t in (0..TILE).step_by(V::N) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let (mut dot, mut sum) = (V::splat(V::T::ZERO), V::splat(V::T::ZERO));
+            for j in 0..keys {
+                let weight = V::load(weights.add(j * TILE + t));
+                dot = weight.fma(V::load(upstream.add(j * TILE + t)), dot);
+                sum = sum.add(weight);
+            }
+            V::load(to.0.add(t)).add(dot).store(to.0.add(t));
+            V::load(to.1.add(t)).add(sum).store(to.1.add(t));
+        }
+    }
+}
+
+/// Multiplies what keys get by a number of every query, and adds another.
+///
+/// # Safety
+///
+/// As [`add_dots`].
+#[inline(always)]
+pub unsafe fn divide<V: Lanes>(
+    upstream: *mut V::T,
+    (per, g): (*const V::T, *const V::T),
+    keys: usize,
+) {
+    for j in 0..keys {
+        for t in (0..TILE).step_by(V::N) {
+            // SAFETY: the caller's promises.
+            unsafe {
+                let at = upstream.add(j * TILE + t);
+                V::load(at).fma(V::load(per.add(t)), V::load(g.add(t))).store(at);
+            }
+        }
+    }
+}

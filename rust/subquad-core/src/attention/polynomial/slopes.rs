@@ -5,6 +5,10 @@
 //! So the sums `H = sum_j features(k_j) [v_j - mean, 1]` get `sum_i features(q_i) [G_i, g_i]`, the features of
 //! a query `H [G_i, g_i]`, and those of a key the same with the slopes of H: the passes of the forward
 //! direction, and one more back through the features. Of sums that nothing divides G and g are given.
+//!
+//! No row N is ever read: with `T_i = H [dO_i, 0]`, which the features of a query get but for the division,
+//! `dO_i . N_i` is the inner product of features and `T_i`. All is linear in `T_i` and in the sums' masses, so
+//! each is taken back through the features on its own, and they are put together when D and g are known.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -16,7 +20,7 @@ use super::{Extent, State, TILE, load};
 use crate::attention::pack;
 use crate::mat::{MatCell, MatRef, Rows};
 use crate::par::Pulse;
-use crate::polynomial::{absorb, derive, read};
+use crate::polynomial::{absorb, derive, derive_apart};
 use crate::simd::{Float, Lanes, multiversion};
 
 /// What the rows of a head get.
@@ -87,6 +91,7 @@ unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
 ) -> Found {
     let (kit, head) = (job.kit, job.head);
     let dim = kit.monomials.dim();
+    let wanted = job.query.is_some() || job.terms;
     let mut found = Found { terms: vec![0.0; kit.coefficients.len()], ..Found::default() };
     for start in job.rows.clone().step_by(TILE) {
         if pulse.stopped() {
@@ -99,60 +104,94 @@ unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
             let extent = load::tokens::<V>(&head.query, some.clone(), x);
             let finite = job.upstream.load::<V>(kit, some.clone(), scratch);
             found.counts.suspicious |= !(extent.is_finite && finite);
+            turn::<V>(scratch.rows.ptr(), kit.columns, scratch.turned.ptr());
             if job.upstream.sums.is_none() {
-                read_sums::<V, R, C>(kit, job.state, x, scratch);
+                derive_undivided::<V, DR, DC>(kit, job.state, x, wanted, scratch);
                 row_slopes(kit, head, job.extent, some.clone(), scratch, &mut found);
-            }
-            if job.query.is_some() || job.terms {
-                let (g, slope) = (scratch.rows.ptr(), scratch.slopes.ptr());
-                turn::<V>(g, kit.columns, scratch.turned.ptr());
-                scratch.slopes.slice(dim * TILE).fill(V::T::ZERO);
-                let of = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
-                let work = &mut scratch.work;
-                let mut note = |m: usize, sum: f64| {
-                    let (t, c) = kit.term(m);
-                    found.terms[t] += sum / c;
-                };
-                let note: Option<&mut dyn FnMut(usize, f64)> =
-                    if job.terms { Some(&mut note) } else { None };
-                derive::<V, DR, DC>(job.state, work, x, of, slope, &kit.dead, note);
-                if let Some(to) = &job.query {
-                    add_columns(to, some.clone(), dim, slope);
+                if wanted {
+                    divide::<V>(kit, some.len(), scratch, &mut found.terms);
                 }
+            } else if wanted {
+                let masses = scratch.masses.ptr();
+                derive_tile::<V, DR, DC>(kit, job.state, x, masses, scratch);
+            }
+            if let Some(to) = &job.query {
+                add_columns(to, some.clone(), dim, scratch.slopes.ptr());
             }
             let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
             absorb::<V, R, C>(slopes, &mut scratch.work, x, tile, kit.factors.as_ptr());
         }
         found.counts.tiles += 1;
     }
-    let derives = job.query.is_some() || job.terms;
-    let passes = 1 + u64::from(job.upstream.sums.is_none()) + u64::from(derives);
+    let passes = 1 + u64::from(job.upstream.sums.is_none() || wanted);
     found.counts.flops = kit.flops(job.rows.len()) * passes;
     let bytes = head.query.bytes(job.rows.len()) + job.upstream.rows.bytes(job.rows.len());
     found.counts.bytes_read = bytes;
     found
 }
 
-/// Reads rows and sums of a tile, into `sums` and `others`.
+/// Slopes of the coordinates of a tile of tokens, into `slopes`, from those of rows in `turned` and of masses.
 ///
 /// # Safety
 ///
 /// State and scratch must be of the kit, and `x` a tile of tokens; the instruction set must be enabled.
 #[inline(always)]
-pub unsafe fn read_sums<V: Lanes, const R: usize, const C: usize>(
+pub unsafe fn derive_tile<V: Lanes, const R: usize, const C: usize>(
     kit: &Kit<V::T>,
     state: &State<V::T>,
     x: *const V::T,
+    masses: *const V::T,
     scratch: &mut Scratch<V::T>,
 ) {
-    scratch.sums.slice(TILE * kit.columns).fill(V::T::ZERO);
-    scratch.others.slice(TILE).fill(V::T::ZERO);
-    let to = (scratch.sums.ptr(), scratch.others.ptr());
+    scratch.slopes.slice(kit.monomials.dim() * TILE).fill(V::T::ZERO);
+    let (of, slopes) = ((scratch.turned.ptr().cast_const(), masses), scratch.slopes.ptr());
     // SAFETY: the caller's promises.
-    unsafe { read::<V, R, C>(state, &mut scratch.work, x, to, &kit.dead) };
+    unsafe { derive::<V, R, C>(state, &mut scratch.work, x, of, slopes, &kit.dead) };
 }
 
-/// Makes G and g of a tile out of `dO` in `rows`, N in `sums` and D in `others`: in `rows` and `masses`.
+/// What a tile of queries gets before its D are known, from dO in `turned`: `dO . N` in `dots`, D in `others`;
+/// the two by degrees in `moments`; and their slopes in `slopes` and `mass_slopes`, if wanted. Leaves zeros in
+/// `masses`.
+///
+/// # Safety
+///
+/// As [`derive_tile`].
+#[inline(always)]
+pub unsafe fn derive_undivided<V: Lanes, const R: usize, const C: usize>(
+    kit: &Kit<V::T>,
+    state: &State<V::T>,
+    x: *const V::T,
+    wanted: bool,
+    scratch: &mut Scratch<V::T>,
+) {
+    let (dim, degrees) = (kit.monomials.dim(), &kit.degrees);
+    for (buffer, rows) in [
+        (&mut scratch.slopes, dim),
+        (&mut scratch.mass_slopes, dim),
+        (&mut scratch.moments, 2 * degrees.len()),
+        (&mut scratch.dots, 1),
+        (&mut scratch.others, 1),
+        (&mut scratch.masses, 1),
+    ] {
+        buffer.slice(rows * TILE).fill(V::T::ZERO);
+    }
+    let of = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
+    let to = wanted.then(|| [scratch.slopes.ptr(), scratch.mass_slopes.ptr()]);
+    let (moments, work) = ((scratch.moments.ptr(), &degrees[..]), &mut scratch.work);
+    // SAFETY: the caller's promises.
+    unsafe { derive_apart::<V, R, C>(state, work, x, of, to, moments, &kit.dead) };
+    let live = kit.coefficients.iter().enumerate().filter(|(_, c)| **c != 0.0);
+    for (degree, _) in live {
+        let rows = &scratch.moments.slice(2 * degrees.len() * TILE)[2 * degree * TILE..];
+        let (dots, masses) = rows.split_at(TILE);
+        for (to, from) in [(&mut scratch.dots, dots), (&mut scratch.others, masses)] {
+            to.slice(TILE).iter_mut().zip(from).for_each(|(to, &x)| *to = *to + x);
+        }
+    }
+}
+
+/// Makes G and g of a tile out of dO in `rows`, `dO . N` in `dots` and D in `others`: in `rows` and `masses`;
+/// and leaves 1 / D in `others`.
 pub fn row_slopes<T: Float>(
     kit: &Kit<T>,
     head: &Operands<'_>,
@@ -163,34 +202,67 @@ pub fn row_slopes<T: Float>(
 ) {
     let (columns, width) = (kit.columns, kit.width);
     for (t, i) in rows.enumerate() {
+        let upstream = &mut scratch.rows.slice(TILE * columns)[t * columns..][..width];
         let keys = kit.visible.keys(i, head.key.rows()).len();
         if keys == 0 {
-            scratch.rows.slice(TILE * columns)[t * columns..(t + 1) * columns].fill(T::ZERO);
+            upstream.fill(T::ZERO);
             scratch.masses.slice(TILE)[t] = T::ZERO;
+            scratch.others.slice(TILE)[t] = T::ZERO;
             continue;
         }
         let norm = load::norm(scratch.tokens.slice(kit.monomials.dim() * TILE), t);
         let mut mass = scratch.others.slice(TILE)[t].to_f64();
+        let mut dot = scratch.dots.slice(TILE)[t].to_f64();
         found.counts.suspicious |= !mass.is_finite();
-        let row = t * columns..t * columns + width;
         let doubt = kit.doubt(norm, extent.longest, keys);
         if mass.partial_cmp(&doubt) != Some(Ordering::Greater) {
             let Some((out, sum)) = found.row(kit, head, i) else { continue };
             mass = sum;
-            let numerators = &mut scratch.sums.slice(TILE * columns)[row.clone()];
-            for ((to, x), mean) in numerators.iter_mut().zip(out).zip(&extent.mean) {
-                *to = T::from_f64((x - mean.to_f64()) * sum);
-            }
+            let rows = upstream.iter().zip(out).zip(&extent.mean);
+            dot = rows.map(|((g, x), mean)| g.to_f64() * (x - mean.to_f64()) * sum).sum();
         }
-        let numerators = &scratch.sums.slice(TILE * columns)[row.clone()];
-        let upstream = &mut scratch.rows.slice(TILE * columns)[row];
-        let pairs = upstream.iter().zip(numerators);
-        let dot: f64 = pairs.map(|(g, n)| g.to_f64() * n.to_f64()).sum();
         let per = T::from_f64(1.0 / mass);
         for g in upstream {
             *g = *g * per;
         }
         scratch.masses.slice(TILE)[t] = T::from_f64(-dot / (mass * mass));
+        scratch.others.slice(TILE)[t] = per;
+    }
+}
+
+/// Makes slopes of so many queries of what [`derive_undivided`] has found, in `slopes`, and adds the derivatives by
+/// the coefficients, if there are any.
+///
+/// # Safety
+///
+/// The scratch must be of the kit; the instruction set must be enabled.
+#[inline(always)]
+pub unsafe fn divide<V: Lanes>(
+    kit: &Kit<V::T>,
+    queries: usize,
+    scratch: &mut Scratch<V::T>,
+    terms: &mut [f64],
+) {
+    let (slopes, by_mass) = (scratch.slopes.ptr(), scratch.mass_slopes.ptr());
+    let (per, g) = (scratch.others.ptr(), scratch.masses.ptr());
+    for l in 0..kit.monomials.dim() {
+        for t in (0..TILE).step_by(V::N) {
+            // SAFETY: rows of a tile.
+            unsafe {
+                let at = slopes.add(l * TILE + t);
+                let of_mass = V::load(by_mass.add(l * TILE + t)).mul(V::load(g.add(t)));
+                V::load(at).fma(V::load(per.add(t)), of_mass).store(at);
+            }
+        }
+    }
+    let (per, g) = (scratch.others.slice(TILE), scratch.masses.slice(TILE));
+    let moments = scratch.moments.slice(2 * kit.degrees.len() * TILE).chunks_exact(2 * TILE);
+    for ((term, moments), &c) in terms.iter_mut().zip(moments).zip(&kit.coefficients) {
+        let of = |t: usize| {
+            moments[t].to_f64() * per[t].to_f64() + moments[TILE + t].to_f64() * g[t].to_f64()
+        };
+        // The factors of features have the coefficient in them, unless it is zero.
+        *term += (0..queries).map(of).sum::<f64>() / if c == 0.0 { 1.0 } else { c };
     }
 }
 

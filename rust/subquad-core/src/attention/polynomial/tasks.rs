@@ -64,9 +64,13 @@ pub struct Scratch<T> {
     /// Queries as rows, and what keys get of them.
     pub queries: Buffer<T>,
     pub key_slopes: Buffer<T>,
-    /// A number for every token, twice.
+    /// A number for every token, three times.
     pub masses: Buffer<T>,
     pub others: Buffer<T>,
+    pub dots: Buffer<T>,
+    /// Of sums that are divided: slopes by masses, and two numbers for every token and degree.
+    pub mass_slopes: Buffer<T>,
+    pub moments: Buffer<T>,
 }
 
 impl<T: Float> Scratch<T> {
@@ -91,6 +95,9 @@ impl<T: Float> Scratch<T> {
             key_slopes: causal(TILE * dim.next_multiple_of(16).max(kit.columns)),
             masses: Buffer::new(TILE),
             others: Buffer::new(TILE),
+            dots: Buffer::new(TILE),
+            mass_slopes: Buffer::new((dim + SPARE) * TILE),
+            moments: Buffer::new(2 * kit.degrees.len() * TILE),
         }
     }
 }
