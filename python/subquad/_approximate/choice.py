@@ -24,6 +24,8 @@ __all__ = ["choose", "divide"]
 _DEGREES = 10
 # Bounds of a degree that are tried, from the largest that the budget allows downwards.
 _TRIES = 3
+# So many features for each coordinate are not worth looking for fewer.
+_FEW = 4
 # Rows that polynomials are compared on, and the share of them that is as good as all.
 _SAMPLE, _ENOUGH = 512, 0.98
 
@@ -47,11 +49,17 @@ def choose(
             best = found
     exact = cost.exact(len(cost.head.query))
     below = (exact if best is None else min(exact, best.flops)) - cost.overhead
-    fewer = blocks_division(candidates[0], eps, rounding, cost, below, gradient=gradient)
-    best = best if fewer is None else fewer
+    if best is None or _features(best) > _FEW * cost.head.query.shape[1]:
+        fewer = blocks_division(candidates[0], eps, rounding, cost, below, gradient=gradient)
+        best = best if fewer is None else fewer
     if best is not None and best.flops + cost.overhead < exact:
         return best, ""
     return None, _refusal(candidates, eps, best, cost, gradient)
+
+
+def _features(division: Division) -> int:
+    width = division.measures.centred.x.shape[1]
+    return max(group.p.kept.features(width) for group in division.groups)
 
 
 def divide(

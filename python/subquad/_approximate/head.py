@@ -109,11 +109,15 @@ class Centred:
         return masses
 
     @cached_property
+    def true_mean(self) -> Floats:
+        """Mean of the values."""
+        mean: Floats = self.head.value.mean(axis=0, dtype=np.float64)
+        return mean
+
+    @cached_property
     def mean(self) -> NDArray[Any]:
-        """Mean of the values, as taken off them."""
-        mean = self.head.value.mean(axis=0, dtype=np.float64)
-        rounded: NDArray[Any] = mean.astype(self.head.value.dtype)
-        return rounded
+        """The same, as taken off them."""
+        return self.true_mean.astype(self.head.value.dtype)
 
     def forget(self) -> None:
         """Let go of arrays that are quickly made again."""

@@ -107,12 +107,13 @@ class Measures:
             slack = (rows.shape[1] + 4) * float(np.finfo(rows.dtype).eps)
             tiny = rows.shape[1] * float(np.finfo(rows.dtype).smallest_normal)
             matrix = through.astype(rows.dtype)
-            squares = np.empty((2, len(leads), len(rows)))
+            # Sums over the leading and over the trailing directions as products.
+            leading = np.arange(len(matrix))[:, np.newaxis] < np.array(leads)
+            chosen = np.concatenate([leading, ~leading], axis=1).astype(rows.dtype)
+            squares = np.empty((len(rows), 2 * len(leads)))
             for some in blocks(rows):
-                part = (rows[some] @ matrix) ** 2
-                for i, lead in enumerate(leads):
-                    squares[0, i, some] = part[:, :lead].sum(axis=1)
-                    squares[1, i, some] = part[:, lead:].sum(axis=1)
+                squares[some] = (rows[some] @ matrix) ** 2 @ chosen
+            squares = squares.T.reshape(2, len(leads), len(rows))
             lengths = (1.0 + slack) * np.sqrt(squares + tiny)
             found.append(lengths + slack * float(np.linalg.norm(through)) * norms(rows))
         of_x, of_y = found
@@ -238,22 +239,21 @@ class Measures:
     @cached_property
     def spread(self) -> float:
         """Largest distance of a value from their mean."""
-        mean = self.centred.head.value.mean(axis=0, dtype=np.float64)
-        return float(distances(self.centred.head.value, mean).max(initial=0.0))
+        found = distances(self.centred.head.value, self.centred.true_mean)
+        return float(found.max(initial=0.0))
 
     @property
     def least_spread(self) -> float:
         """Return what budgets are taken of: the same, not rounded up."""
-        value = self.centred.head.value
-        mean = norms(value.mean(axis=0, dtype=np.float64)[np.newaxis])
-        return max(0.0, self.spread / (1.0 + 3e-8) - 2.0**-52 * (len(value) + 8) * float(mean[0]))
+        mean = float(norms(self.centred.true_mean[np.newaxis])[0])
+        steps = 2.0**-52 * (len(self.centred.head.value) + 8)
+        return max(0.0, self.spread / (1.0 + 3e-8) - steps * mean)
 
     @cached_property
     def reach(self) -> float:
         """Largest distance of a value from the mean that is taken off."""
-        mean = self.centred.head.value.mean(axis=0, dtype=np.float64)
-        away = distances(mean[np.newaxis], self.centred.mean.astype(np.float64))
-        return self.spread + float(away[0])
+        mean = self.centred.mean.astype(np.float64)
+        return self.spread + float(distances(self.centred.true_mean[np.newaxis], mean)[0])
 
     @cached_property
     def deviation(self) -> tuple[float, float]:
