@@ -113,8 +113,8 @@ class Measures:
             squares = np.empty((len(rows), 2 * len(leads)))
             for some in blocks(rows):
                 squares[some] = (rows[some] @ matrix) ** 2 @ chosen
-            squares = squares.T.reshape(2, len(leads), len(rows))
-            lengths = (1.0 + slack) * np.sqrt(squares + tiny)
+            blockwise = squares.T.reshape(2, len(leads), len(rows))
+            lengths = (1.0 + slack) * np.sqrt(blockwise + tiny)
             found.append(lengths + slack * float(np.linalg.norm(through)) * norms(rows))
         of_x, of_y = found
         longest = np.where(self.kept, of_y, 0.0).max(axis=2, keepdims=True, initial=0.0)
