@@ -87,9 +87,9 @@ def attention(
     centres : "auto", None, (mu_q, mu_k), or int
         What polynomials are taken around: vectors that are taken off queries and keys, shapes
         (..., H, E) and (..., Hkv, E), which changes their error and nothing else. None: nothing.
-        "auto": nothing, the mean of the keys, or both means, whichever makes the logits smallest;
-        under `is_causal` they depend on later tokens, within `eps`. An int: the means of that many
-        tokens at the beginning.
+        "auto": nothing, the mean of the keys, or both means, whichever makes the logits smallest.
+        An int: the means of that many tokens at the beginning. Under `is_causal` the means of "auto"
+        depend on later tokens, and so does which polynomial is for which row: within `eps`.
     plan : Plan, optional
         From `subquad.plan` for the same shapes, dtypes and options.
     rng : optional

@@ -96,8 +96,9 @@ def _beyond(
         norms = row_norms(
             lambda block: wide(rows[where[block]], problem.dtype), where.size, rows.shape[1]
         )
-        least = 2.0 * UNIT_ROUNDOFF[problem.dtype] * np.maximum(norms - known, 0.0)
-        beyond[beyond] = ~(known_budget[beyond] & (known <= budget[beyond] + least))
+        with np.errstate(invalid="ignore"):
+            least = 2.0 * UNIT_ROUNDOFF[problem.dtype] * np.maximum(norms - known, 0.0)
+            beyond[beyond] = ~(known_budget[beyond] & (known <= budget[beyond] + least))
     return beyond
 
 

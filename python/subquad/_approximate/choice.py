@@ -165,8 +165,9 @@ class Finder:
         if best.kind == "moment":
             self.rows = self.measures.with_second(self.rows)
         rho, found = self._try(best, self.rows)
-        good = (found <= self._budget) | (self.measures.centred.head.seen == 0)
-        return _Option(best, rho, found, good)
+        # Nothing is off where no key is seen.
+        found = np.where(self.measures.centred.head.seen == 0, 0.0, found)
+        return _Option(best, rho, found, found <= self._budget)
 
     @property
     def _budget(self) -> float:

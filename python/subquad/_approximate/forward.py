@@ -65,7 +65,11 @@ def head_forward(
     done.exact[division.exact] = True
     stats: Stats = {}
     rows, masses = values_in_sums(division)
-    constants = centred.constants() if lse is not None else None
+    constants = None
+    if lse is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            constants = centred.constants()
+        done.exact |= ~np.isfinite(constants)
     for group in division.groups:
         some = positions(group.rows, shape[0], problem.shift)
         x, y = turned(division, group.p, some)

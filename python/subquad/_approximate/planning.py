@@ -17,7 +17,7 @@ from .centres import CentresOption, centres_of
 from .choice import choose, divide
 from .division import Cost, Division
 from .fitted import fit_division, fitted_division
-from .head import Centred, Centres, Head
+from .head import Centred, Centres, Head, norms
 from .kept import Kept
 from .measures import Measures, largest_logit
 
@@ -27,6 +27,7 @@ __all__ = ["head_of", "plan_head", "redo"]
 _APART = (16, 128)
 # What the longest of them must exceed the rest by.
 _LONGER = 1.15
+_TOO_LARGE = "the inputs are not finite, or too large"
 
 
 def head_of(problem: Problem, index: Shape) -> Head:
@@ -64,13 +65,16 @@ def plan_head(
     with np.errstate(all="ignore"):
         sizes = [largest_logit(centred) for centred in around]
     if not np.isfinite(sizes).all():
-        return _exact(cost, math.inf, "the inputs are not finite, or too large")
+        return _exact(cost, math.inf, _TOO_LARGE)
     centred = around[int(np.argmin(sizes))]
     with np.errstate(all="ignore"):
+        whole = Measures(centred)
+        if not _in_range(whole):
+            return _exact(cost, min(sizes), _TOO_LARGE)
         if rng is not None:
             division, bound, reason = fit_division(centred, eps, cost, rng, gradient=gradient)
         else:
-            candidates = _with_keys_apart(centred)
+            candidates = _with_keys_apart(whole)
             division, reason = choose(
                 candidates, eps, rounding_of(head, centred.mass_error), cost, gradient=gradient
             )
@@ -118,10 +122,12 @@ def redo(
     with np.errstate(all="ignore"):
         if not math.isfinite(largest_logit(centred)):
             return None
+        measures = Measures(centred, plan.exact_keys)
+        if not _in_range(measures):
+            return None
         kept = Kept(degrees[-1], plan.lead, plan.trailing)
         if plan.coefficients:
             return fitted_division(centred, kept, np.array(plan.coefficients), plan.flops)
-        measures = Measures(centred, plan.exact_keys)
         if plan.lead is not None:
             return blocks_division(
                 measures,
@@ -142,17 +148,24 @@ def redo(
         )
 
 
+def _in_range(measures: Measures) -> bool:
+    """Say whether centred values, their squares and the masses are numbers of their types."""
+    centred = measures.centred
+    largest = min(float(np.finfo(centred.head.value.dtype).max), 1e150)
+    size = measures.reach + float(norms(centred.true_mean[np.newaxis])[0])
+    return size < largest and bool(np.isfinite(centred.exponents).all())
+
+
 def _exact(cost: Cost, largest: float, reason: str) -> HeadPlan:
     rows = len(cost.head.query)
     flops = cost.exact(rows)
     return HeadPlan("exact", "none", (), 0, rows, 0, largest, 0.0, flops, reason)
 
 
-def _with_keys_apart(centred: Centred) -> list[Measures]:
+def _with_keys_apart(whole: Measures) -> list[Measures]:
     """Consider taking out the longest keys, where they are much longer than the rest."""
-    whole = Measures(centred)
     found = [whole]
-    if centred.head.shift is None:
+    if whole.centred.head.shift is None:
         lengths = whole.in_metric[1]
         some = [apart for apart in _APART if 4 * apart < lengths.size]
         ranks = [lengths.size - 1 - apart for apart in (0, *some)]

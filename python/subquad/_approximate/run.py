@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._finite import refuse_nonfinite
 from .._layout import open_view
 from .._plan import Plan
 from .._problem import Problem, Stats, added
@@ -105,21 +106,26 @@ def approximate_grad(
     bounds: dict[str, Floats] | None = None
     if bound is not None and problem.dtype in ("float32", "float64"):
         bounds = {name: np.zeros(total.shape[:-1]) for name, total in sums.items()}
-    for index, done in zip(problem.heads(), heads, strict=True):
-        of_keys = (*index[:-1], index[-1] // group)
-        grads = {name: view[index if name == "query" else of_keys] for name, view in views.items()}
-        upstream = grad_out[index].astype(problem.compute, copy=False)
-        exact = np.ones(shapes.queries, bool)
-        if done is not None:
-            exact = done.exact
-            stats = added(stats, head_backward(problem, done, upstream, raw[index], grads))
-            done.division.measures.centred.forget()
-        found = exact_backward(problem, index, exact, upstream, raw[index], lse[index], grads)
-        stats = added(stats, found)
-        if bounds is not None and bound is not None:
-            head = head_of(problem, index)
-            rows = grad_bounds(head, done, bound[index], upstream, len(heads))
-            bounds = None if rows is None else _added(bounds, rows, problem, (index, of_keys))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for index, done in zip(problem.heads(), heads, strict=True):
+            of_keys = (*index[:-1], index[-1] // group)
+            grads = {
+                name: view[index if name == "query" else of_keys] for name, view in views.items()
+            }
+            upstream = grad_out[index].astype(problem.compute, copy=False)
+            exact = np.ones(shapes.queries, bool)
+            if done is not None:
+                exact = done.exact
+                stats = added(stats, head_backward(problem, done, upstream, raw[index], grads))
+                done.division.measures.centred.forget()
+            found = exact_backward(problem, index, exact, upstream, raw[index], lse[index], grads)
+            stats = added(stats, found)
+            if bounds is not None and bound is not None:
+                head = head_of(problem, index)
+                rows = grad_bounds(head, done, bound[index], upstream, len(heads))
+                bounds = None if rows is None else _added(bounds, rows, problem, (index, of_keys))
+    if problem.check_finite and not all(np.isfinite(total).all() for total in sums.values()):
+        refuse_nonfinite((*problem.operands.values(), *problem.extra), problem.compute)
     return stats, bounds
 
 
