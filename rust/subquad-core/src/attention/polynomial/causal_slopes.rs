@@ -12,7 +12,7 @@ use super::key_slopes::settle_keys;
 use super::kit::Kit;
 use super::near::{self, logits, multiply_add, weigh};
 use super::slopes::{
-    Upstream, add_columns, add_rows, derive_tile, derive_undivided, divide, row_slopes, turn,
+    Upstream, add_columns, add_rows, derive_tile, derive_undivided, divide, row_slopes,
 };
 use super::tasks::{Found, Scratch};
 use super::{Extent, RowSums, State, SumsGradients, TILE, load};
@@ -90,7 +90,6 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
             let extent = load::tokens::<V>(&head.query, rows.clone(), x);
             let finite = job.upstream.load::<V>(kit, rows.clone(), scratch);
             found.counts.suspicious |= !(extent.is_finite && finite);
-            turn::<V>(scratch.rows.ptr(), columns, scratch.turned.ptr());
             if divided {
                 derive_undivided::<V, DR, DC>(kit, state, x, wanted, scratch);
             } else if wanted {

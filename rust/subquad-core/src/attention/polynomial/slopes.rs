@@ -33,7 +33,8 @@ pub struct Upstream<'a> {
 }
 
 impl Upstream<'_> {
-    /// Loads the rows of a tile, and its sums if there are any. Are all finite?
+    /// Loads the rows of a tile, also as columns in `turned`, and its sums if there are any; without sums, in
+    /// `units` of the rows. Are all finite?
     ///
     /// # Safety
     ///
@@ -45,11 +46,32 @@ impl Upstream<'_> {
         rows: Range<usize>,
         scratch: &mut Scratch<V::T>,
     ) -> bool {
-        let (from, to) = ((&self.rows, self.sums.as_ref()), scratch.rows.ptr());
+        let from = (&self.rows, self.sums.as_ref());
+        let (to, columns) = ((scratch.rows.ptr(), scratch.masses.ptr()), kit.columns);
         // SAFETY: the caller's promises.
         unsafe {
-            load::values::<V>(from, rows, kit.columns, &kit.zeros, (to, scratch.masses.ptr()))
+            let finite = load::values::<V>(from, rows, columns, &kit.zeros, to);
+            if self.sums.is_none() {
+                take_units(columns, scratch);
+            }
+            turn::<V>(to.0, columns, scratch.turned.ptr());
+            finite
         }
+    }
+}
+
+/// Divides every row of a tile by the power of two below its largest number: what is not yet divided by D must
+/// not overflow for it.
+fn take_units<T: Float>(columns: usize, scratch: &mut Scratch<T>) {
+    let rows = scratch.rows.slice(TILE * columns).chunks_exact_mut(columns);
+    for (row, unit) in rows.zip(scratch.units.slice(TILE)) {
+        let largest = row.iter().fold(0.0_f64, |most, x| most.max(x.to_f64().abs()));
+        let power = f64::from_bits(largest.to_bits() & f64::INFINITY.to_bits());
+        let power = if power > 0.0 && power.is_finite() { power } else { 1.0 };
+        for x in row {
+            *x = T::from_f64(x.to_f64() / power);
+        }
+        *unit = T::from_f64(power);
     }
 }
 
@@ -104,7 +126,6 @@ unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
             let extent = load::tokens::<V>(&head.query, some.clone(), x);
             let finite = job.upstream.load::<V>(kit, some.clone(), scratch);
             found.counts.suspicious |= !(extent.is_finite && finite);
-            turn::<V>(scratch.rows.ptr(), kit.columns, scratch.turned.ptr());
             if job.upstream.sums.is_none() {
                 derive_undivided::<V, DR, DC>(kit, job.state, x, wanted, scratch);
                 row_slopes(kit, head, job.extent, some.clone(), scratch, &mut found);
@@ -149,7 +170,7 @@ pub unsafe fn derive_tile<V: Lanes, const R: usize, const C: usize>(
     unsafe { derive::<V, R, C>(state, &mut scratch.work, x, of, slopes, &kit.dead) };
 }
 
-/// What a tile of queries gets before its D are known, from dO in `turned`: `dO . N` in `dots`, D in `others`;
+/// What a tile of queries gets before its D are known, from dO in `turned`, all in `units`: `dO . N` in `dots`, D in `others`;
 /// the two by degrees in `moments`; and their slopes in `slopes` and `mass_slopes`, if wanted. Leaves zeros in
 /// `masses`.
 ///
@@ -190,8 +211,8 @@ pub unsafe fn derive_undivided<V: Lanes, const R: usize, const C: usize>(
     }
 }
 
-/// Makes G and g of a tile out of dO in `rows`, `dO . N` in `dots` and D in `others`: in `rows` and `masses`;
-/// and leaves 1 / D in `others`.
+/// Makes G and g of a tile out of dO in `rows` and `dO . N` in `dots`, both in `units`, and D in `others`: in `rows`
+/// and `masses`; and leaves units / D in `others`.
 pub fn row_slopes<T: Float>(
     kit: &Kit<T>,
     head: &Operands<'_>,
@@ -221,11 +242,12 @@ pub fn row_slopes<T: Float>(
             let rows = upstream.iter().zip(out).zip(&extent.mean);
             dot = rows.map(|((g, x), mean)| g.to_f64() * (x - mean.to_f64()) * sum).sum();
         }
-        let per = T::from_f64(1.0 / mass);
+        let unit = scratch.units.slice(TILE)[t].to_f64();
+        let per = T::from_f64(unit / mass);
         for g in upstream {
             *g = *g * per;
         }
-        scratch.masses.slice(TILE)[t] = T::from_f64(-dot / (mass * mass));
+        scratch.masses.slice(TILE)[t] = T::from_f64(-(dot / mass) * (unit / mass));
         scratch.others.slice(TILE)[t] = per;
     }
 }

@@ -64,10 +64,11 @@ pub struct Scratch<T> {
     /// Queries as rows, and what keys get of them.
     pub queries: Buffer<T>,
     pub key_slopes: Buffer<T>,
-    /// A number for every token, three times.
+    /// A number for every token, four times.
     pub masses: Buffer<T>,
     pub others: Buffer<T>,
     pub dots: Buffer<T>,
+    pub units: Buffer<T>,
     /// Of sums that are divided: slopes by masses, and two numbers for every token and degree.
     pub mass_slopes: Buffer<T>,
     pub moments: Buffer<T>,
@@ -96,6 +97,7 @@ impl<T: Float> Scratch<T> {
             masses: Buffer::new(TILE),
             others: Buffer::new(TILE),
             dots: Buffer::new(TILE),
+            units: Buffer::new(TILE),
             mass_slopes: Buffer::new((dim + SPARE) * TILE),
             moments: Buffer::new(2 * kit.degrees.len() * TILE),
         }

@@ -187,6 +187,24 @@ fn terms_may_be_missing() {
 }
 
 #[test]
+fn gradients_are_as_large_as_what_they_are_of() {
+    for visible in [Visible::ALL, Visible::causal(20, None)] {
+        let case = |factor: f64| {
+            let mut case = Case::new([130, 150, 6, 5], &TAYLOR[..3], visible, 13);
+            case.grad_out.iter_mut().for_each(|x| *x *= factor);
+            case.found::<f32>(1)
+        };
+        let [_, expected @ ..] = case(1.0);
+        for factor in [2.0_f64.powi(110), 2.0_f64.powi(-70)] {
+            let [_, found @ ..] = case(factor);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(found.iter().zip(expected).all(|(x, y)| *x == y * factor));
+            }
+        }
+    }
+}
+
+#[test]
 fn threads_change_nothing() {
     let case = Case::new([20_000, 17_000, 3, 4], &TAYLOR[..3], Visible::ALL, 5);
     let one = case.found::<f32>(1);
