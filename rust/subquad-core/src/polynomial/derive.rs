@@ -24,7 +24,7 @@ pub(crate) unsafe fn derive<V: Lanes, const R: usize, const C: usize>(
     dead: &[Range<usize>],
 ) {
     let (block, len) = (work.slopes.ptr(), state.len);
-    work.features.restart(work.dim);
+    work.features.restart();
     // SAFETY: the caller's promises; rows of sums exist up to `ROWS` beyond the last feature.
     unsafe {
         for base in (0..len).step_by(BLOCK) {
@@ -95,7 +95,7 @@ pub(crate) unsafe fn derive_apart<V: Lanes, const R: usize, const C: usize>(
     let mass = state.mass.as_ptr();
     let [made, by_mass] = &mut work.others;
     for walk in [&mut work.features, &mut *made, &mut *by_mass] {
-        walk.restart(work.dim);
+        walk.restart();
     }
     // SAFETY: the caller's promises.
     unsafe {

@@ -5,7 +5,7 @@
 //! the last, and the product of those is kept, one row for each level: one multiplication per feature and
 //! token.
 
-use super::monomials::Walk;
+use super::words::{Walk, Words};
 use crate::scratch::Buffer;
 use crate::simd::{Float, Lanes};
 
@@ -17,8 +17,8 @@ pub(crate) const BLOCK: usize = 48;
 
 /// Where a pass over the features stands, and the products of the factors that a run shares.
 pub(super) struct Features<T> {
+    words: Words,
     walk: Walk,
-    degree: usize,
     /// Features of the run that have been passed.
     passed: usize,
     /// Row k: the product of the first k + 2 factors.
@@ -29,11 +29,11 @@ pub(super) struct Features<T> {
 }
 
 impl<T: Float> Features<T> {
-    pub fn new(dim: usize, degree: usize) -> Self {
-        let levels = degree.saturating_sub(1);
+    pub fn new(words: Words) -> Self {
+        let levels = words.degree.saturating_sub(1);
         Self {
-            walk: Walk::new(dim, degree),
-            degree,
+            words,
+            walk: Walk::new(words),
             passed: 0,
             products: Buffer::new(levels * TILE),
             slopes: Buffer::new(levels * TILE),
@@ -42,10 +42,10 @@ impl<T: Float> Features<T> {
     }
 
     /// Back to the constant.
-    pub fn restart(&mut self, dim: usize) {
-        self.walk = Walk::new(dim, self.degree);
+    pub fn restart(&mut self) {
+        self.walk = Walk::new(self.words);
         (self.passed, self.done) = (0, false);
-        self.slopes.slice(self.degree.saturating_sub(1) * TILE).fill(T::ZERO);
+        self.slopes.slice(self.words.degree.saturating_sub(1) * TILE).fill(T::ZERO);
     }
 
     /// The product of the first `len` factors.

@@ -7,6 +7,7 @@ mod derive;
 mod features;
 mod monomials;
 mod state;
+mod words;
 
 pub(crate) use derive::{derive, derive_apart};
 pub(crate) use features::{BLOCK, TILE};

@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use super::features::{BLOCK, Features, TILE};
+use super::monomials::Monomials;
 use crate::linalg::tile::{Tile, accumulate, add_to, zero};
 use crate::scratch::Buffer;
 use crate::simd::{Float, Lanes, unroll};
@@ -69,7 +70,6 @@ impl<T: Float> State<T> {
 
 /// What a task works with besides: one block of features, and where it is among them.
 pub struct Workspace<T> {
-    pub(super) dim: usize,
     pub(super) features: Features<T>,
     /// Two more passes beside the first.
     pub(super) others: [Features<T>; 2],
@@ -78,12 +78,11 @@ pub struct Workspace<T> {
 }
 
 impl<T: Float> Workspace<T> {
-    pub fn new(dim: usize, degree: usize) -> Self {
+    pub fn new(monomials: &Monomials) -> Self {
         let rows = BLOCK + ROWS;
         Self {
-            dim,
-            features: Features::new(dim, degree),
-            others: [Features::new(dim, degree), Features::new(dim, degree)],
+            features: Features::new(monomials.words()),
+            others: [Features::new(monomials.words()), Features::new(monomials.words())],
             block: Buffer::new(rows * TILE),
             slopes: Buffer::new(rows * TILE),
         }
@@ -95,8 +94,9 @@ impl<T: Float> Workspace<T> {
 ///
 /// # Safety
 ///
-/// `factors` must have a number for every feature and for [`ROWS`] more; `x` must have `dim` rows of [`TILE`], `values` [`TILE`] rows of the state's width, `weights` [`TILE`]
-/// numbers; the state must be one of these features; the instruction set must be enabled.
+/// `factors` must have a number for every feature and for [`ROWS`] more; `x` must have a row of [`TILE`] for
+/// every variable, `values` [`TILE`] rows of the state's width, `weights` [`TILE`] numbers; the state must be one
+/// of these features; the instruction set must be enabled.
 #[inline(always)]
 pub(crate) unsafe fn absorb<V: Lanes, const R: usize, const C: usize>(
     state: &mut State<V::T>,
@@ -107,7 +107,7 @@ pub(crate) unsafe fn absorb<V: Lanes, const R: usize, const C: usize>(
 ) {
     let columns = state.columns;
     let (block, sums, mass) = (work.block.ptr(), state.sums.ptr(), state.mass.ptr());
-    work.features.restart(work.dim);
+    work.features.restart();
     let mut base = 0;
     // SAFETY: the caller's promises; tiles of sums reach at most `ROWS` beyond the last feature.
     unsafe {
@@ -151,7 +151,7 @@ pub(crate) unsafe fn read<V: Lanes, const R: usize, const C: usize>(
 ) {
     let columns = state.columns;
     let (block, sums, mass) = (work.block.ptr(), state.sums.as_ptr(), state.mass.as_ptr());
-    work.features.restart(work.dim);
+    work.features.restart();
     let mut base = 0;
     // SAFETY: the caller's promises.
     unsafe {

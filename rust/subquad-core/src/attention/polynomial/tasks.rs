@@ -79,7 +79,7 @@ impl<T: Float> Scratch<T> {
         let dim = kit.monomials.dim();
         let causal = |len| Buffer::new(if kit.visible == Visible::ALL { 0 } else { len });
         Self {
-            work: Workspace::new(dim, kit.monomials.degree()),
+            work: Workspace::new(&kit.monomials),
             tokens: Buffer::new((dim + SPARE) * TILE),
             slopes: Buffer::new((dim + SPARE) * TILE),
             rows: Buffer::new(TILE * kit.columns),
