@@ -7,6 +7,7 @@ mod detach;
 mod halfspace;
 mod limits;
 mod polynomial;
+mod polynomial_sums;
 mod threads;
 
 use pyo3::prelude::*;
@@ -23,9 +24,10 @@ mod _subquad {
     use crate::limits::measure_limits;
     #[pymodule_export]
     use crate::polynomial::{
-        polynomial_backward, polynomial_features, polynomial_forward, polynomial_sums,
-        polynomial_sums_grad, polynomial_weights,
+        polynomial_backward, polynomial_features, polynomial_forward, polynomial_weights,
     };
+    #[pymodule_export]
+    use crate::polynomial_sums::{polynomial_sums, polynomial_sums_grad};
     #[pymodule_export]
     use crate::threads::{cores, get_num_threads, set_num_threads, set_task_order};
 

@@ -4,7 +4,7 @@ use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use subquad_core::attention::{self, RowSums, Stats, SumsGradients};
+use subquad_core::attention::{self, Stats};
 use subquad_core::polynomial::{self, Monomials};
 use subquad_core::{Error, Result};
 
@@ -106,110 +106,8 @@ pub fn polynomial_backward<'py>(
     finish(py, done)
 }
 
-/// As `attention_forward` returns.
-type Report<'py> = (bool, Bound<'py, PyDict>);
-
-/// Sums with polynomial weights that nothing divides, of the values into `rows`, of `masses` into `sums`:
-/// `sum_j p(s_ij) value_j` and `sum_j p(s_ij) masses_j`. Computes in the type of `rows`.
-#[pyfunction]
-#[pyo3(signature = (query, key, value, masses, coefficients, rows, sums, *, scale, shift, workers))]
-#[allow(clippy::too_many_arguments)]
-pub fn polynomial_sums<'py>(
-    py: Python<'py>,
-    query: Array<'py>,
-    key: Array<'py>,
-    value: Array<'py>,
-    masses: Array<'py>,
-    coefficients: &Bound<'py, PyArray1<f64>>,
-    rows: Array<'py>,
-    sums: Array<'py>,
-    scale: f64,
-    shift: Option<isize>,
-    workers: usize,
-) -> PyResult<Report<'py>> {
-    let inputs = Inputs::new((query, key, value), None, None)?;
-    let problem = inputs.problem(scale, visible(shift, None))?;
-    let (heads, terms) = (problem.heads().len(), take_terms(coefficients)?);
-    let served_by = KeyHeads::new(&inputs.query, &inputs.key, heads, inputs.key.rows()?.len())?;
-    let masses = Stack::new("masses", masses)?;
-    let masses = served_by.pick("masses", &masses.columns()?, heads)?;
-    let (rows, sums) = (Stack::new("rows", rows)?, Stack::new("sums", sums)?);
-    let stats = with_compute_type!(rows, T => {
-        let (rows, sums) = (rows.cells::<T>(2)?, sums.cells::<T>(1)?);
-        if rows.len() != sums.len() {
-            return Err(PyValueError::new_err("leading axes of `rows` and `sums` must agree"));
-        }
-        let pairs = rows.into_iter().zip(sums);
-        let outputs: Vec<_> = pairs.map(|(rows, sums)| RowSums { rows, sums }).collect();
-        detached(py, workers, |par| {
-            attention::polynomial_sums(&problem, &masses, &terms, &outputs, par)
-        })?
-    });
-    report(py, &stats)
-}
-
-/// Adds the vector-Jacobian products of `polynomial_sums` with `grad_rows` and `grad_sums` to the other
-/// `grad_*`. Computes in the type of `grad_rows`.
-#[pyfunction]
-#[pyo3(signature = (grad_rows, grad_sums, query, key, value, masses, coefficients, grad_query, grad_key,
-                    grad_value, grad_masses, *, scale, shift, workers))]
-#[allow(clippy::too_many_arguments)]
-pub fn polynomial_sums_grad<'py>(
-    py: Python<'py>,
-    grad_rows: Array<'py>,
-    grad_sums: Array<'py>,
-    query: Array<'py>,
-    key: Array<'py>,
-    value: Array<'py>,
-    masses: Array<'py>,
-    coefficients: &Bound<'py, PyArray1<f64>>,
-    grad_query: Option<Array<'py>>,
-    grad_key: Option<Array<'py>>,
-    grad_value: Option<Array<'py>>,
-    grad_masses: Option<Array<'py>>,
-    scale: f64,
-    shift: Option<isize>,
-    workers: usize,
-) -> PyResult<Report<'py>> {
-    let inputs = Inputs::new((query, key, value), None, None)?;
-    let problem = inputs.problem(scale, visible(shift, None))?;
-    let (heads, terms) = (problem.heads().len(), take_terms(coefficients)?);
-    let served_by = KeyHeads::new(&inputs.query, &inputs.key, heads, inputs.key.rows()?.len())?;
-    let masses = Stack::new("masses", masses)?;
-    let masses = served_by.pick("masses", &masses.columns()?, heads)?;
-    let grad_rows = Stack::new("grad_rows", grad_rows)?;
-    let grad_sums = Stack::new("grad_sums", grad_sums)?;
-    let (rows, sums) = (grad_rows.rows()?, grad_sums.columns()?);
-    let stack = |name, array: Option<Array<'py>>| array.map(|a| Stack::new(name, a)).transpose();
-    let to = [
-        stack("grad_query", grad_query)?,
-        stack("grad_key", grad_key)?,
-        stack("grad_value", grad_value)?,
-        None,
-    ];
-    let of_masses = stack("grad_masses", grad_masses)?;
-    let stats = with_compute_type!(grad_rows, T => {
-        let of_masses = of_masses.as_ref().map(|stack| stack.cells::<T>(1)).transpose()?;
-        let of_masses = of_masses.map(|cells| served_by.pick("grad_masses", &cells, heads)).transpose()?;
-        let to: Vec<_> = gradients::<T>(&to, &served_by, heads)?
-            .into_iter()
-            .enumerate()
-            .map(|(h, to)| SumsGradients {
-                query: to.query,
-                key: to.key,
-                value: to.value,
-                masses: of_masses.as_ref().map(|cells| cells[h]),
-            })
-            .collect();
-        detached(py, workers, |par| {
-            attention::polynomial_sums_grad(&problem, &masses, &terms, (&rows, &sums), &to, par)
-        })?
-    });
-    report(py, &stats)
-}
-
 /// The core has no meaning for a polynomial without terms.
-fn take_terms(coefficients: &Bound<'_, PyArray1<f64>>) -> PyResult<Vec<f64>> {
+pub fn take_terms(coefficients: &Bound<'_, PyArray1<f64>>) -> PyResult<Vec<f64>> {
     let terms = coefficients.to_vec()?;
     if terms.is_empty() {
         return Err(PyValueError::new_err("`coefficients` must not be empty"));
