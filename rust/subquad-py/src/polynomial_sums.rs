@@ -4,7 +4,7 @@ use numpy::PyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use subquad_core::attention::{self, RowSums, SumsGradients};
+use subquad_core::attention::{self, Polynomial, RowSums, SumsGradients};
 
 use crate::arrays::Stack;
 use crate::attention::{Array, Inputs, KeyHeads, gradients, report, visible, with_compute_type};
@@ -35,6 +35,7 @@ pub fn polynomial_sums<'py>(
     let inputs = Inputs::new((query, key, value), None, None)?;
     let problem = inputs.problem(scale, visible(shift, None))?;
     let (heads, terms) = (problem.heads().len(), take_terms(coefficients)?);
+    let polynomial = Polynomial::Univariate(&terms);
     let served_by = KeyHeads::new(&inputs.query, &inputs.key, heads, inputs.key.rows()?.len())?;
     let masses = Stack::new("masses", masses)?;
     let masses = served_by.pick("masses", &masses.columns()?, heads)?;
@@ -47,7 +48,7 @@ pub fn polynomial_sums<'py>(
         let pairs = rows.into_iter().zip(sums);
         let outputs: Vec<_> = pairs.map(|(rows, sums)| RowSums { rows, sums }).collect();
         detached(py, workers, |par| {
-            attention::polynomial_sums(&problem, &masses, &terms, &outputs, par)
+            attention::polynomial_sums(&problem, &masses, polynomial, &outputs, par)
         })?
     });
     report(py, &stats)
@@ -79,6 +80,7 @@ pub fn polynomial_sums_grad<'py>(
     let inputs = Inputs::new((query, key, value), None, None)?;
     let problem = inputs.problem(scale, visible(shift, None))?;
     let (heads, terms) = (problem.heads().len(), take_terms(coefficients)?);
+    let polynomial = Polynomial::Univariate(&terms);
     let served_by = KeyHeads::new(&inputs.query, &inputs.key, heads, inputs.key.rows()?.len())?;
     let masses = Stack::new("masses", masses)?;
     let masses = served_by.pick("masses", &masses.columns()?, heads)?;
@@ -107,7 +109,7 @@ pub fn polynomial_sums_grad<'py>(
             })
             .collect();
         detached(py, workers, |par| {
-            attention::polynomial_sums_grad(&problem, &masses, &terms, (&rows, &sums), &to, par)
+            attention::polynomial_sums_grad(&problem, &masses, polynomial, (&rows, &sums), &to, par)
         })?
     });
     report(py, &stats)

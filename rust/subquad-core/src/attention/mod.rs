@@ -43,7 +43,7 @@ pub use forward::forward;
 pub use kernels::Compute;
 pub use plan::{Kernel, Plan};
 pub use polynomial::{
-    RowSums, SumsGradients, polynomial_backward, polynomial_forward, polynomial_sums,
+    Polynomial, RowSums, SumsGradients, polynomial_backward, polynomial_forward, polynomial_sums,
     polynomial_sums_grad,
 };
 pub use visible::Visible;

@@ -38,6 +38,7 @@ mod near;
 mod slopes;
 mod sums;
 mod tasks;
+mod weight;
 
 use call::Call;
 
@@ -55,6 +56,7 @@ pub(in crate::attention) use slopes::{queries_f32, queries_f64};
 pub use sums::{RowSums, SumsGradients, polynomial_sums, polynomial_sums_grad};
 pub use tasks::{Apply, Found, Outcome, Scratch, Sum};
 pub(in crate::attention) use tasks::{apply_f32, apply_f64, sum_f32, sum_f64};
+pub use weight::Polynomial;
 
 /// Tokens whose sums are one part: what is added to a sum in the working precision.
 const PART: usize = 170 * TILE;
@@ -80,13 +82,8 @@ pub fn polynomial_forward<T: Compute>(
 ) -> Result<Stats> {
     check_outputs(problem, outputs)?;
     let outcomes: Vec<_> = outputs.iter().map(|output| Outcome::Quotient(output.out)).collect();
-    Call::new(problem, None, trimmed(coefficients), par, 1)?.forward(&outcomes)
-}
-
-/// Terms that are zero at the end have no part in the result.
-fn trimmed(coefficients: &[f64]) -> &[f64] {
-    let degree = coefficients.iter().rposition(|&c| c != 0.0).unwrap_or(0);
-    &coefficients[..=degree]
+    let polynomial = Polynomial::Univariate(coefficients).trimmed();
+    Call::new(problem, None, polynomial, par, 1)?.forward(&outcomes)
 }
 
 impl<T: Compute> Call<'_, T> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::kit::Kit;
 use super::tasks::{Scratch, Sum};
-use super::{Extent, State, load, parts};
+use super::{Extent, Polynomial, State, load, parts};
 use crate::Result;
 use crate::attention::{Compute, Problem, Stats, Visible};
 use crate::mat::Rows;
@@ -48,12 +48,12 @@ impl<'a, T: Compute> Call<'a, T> {
     pub fn new(
         problem: &Problem<'a>,
         masses: Option<&[Rows<'a>]>,
-        coefficients: &[f64],
+        polynomial: Polynomial<'_>,
         par: Par<'a>,
         passes: u64,
     ) -> Result<Self> {
         let isa = Isa::detect();
-        let kit = Kit::new(problem, coefficients, isa)?;
+        let kit = Kit::new(problem, polynomial, isa)?;
         let par = par.for_work(passes * kit.work(problem));
         let heads = problem.heads.iter().enumerate().map(|(h, head)| Operands {
             query: head.query,

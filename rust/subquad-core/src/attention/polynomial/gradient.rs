@@ -8,7 +8,7 @@ use super::key_slopes::KeySlopes;
 use super::kit;
 use super::slopes::{QuerySlopes, Upstream};
 use super::tasks::Scratch;
-use super::{Extent, ROWS, RowSums, State, SumsGradients, parts};
+use super::{Extent, Polynomial, ROWS, RowSums, State, SumsGradients, parts};
 use crate::attention::{Compute, HeadGradients, Problem, Stats};
 use crate::mat::{MatCell, Rows};
 use crate::par::Par;
@@ -34,7 +34,7 @@ pub fn polynomial_backward<T: Compute>(
     if let Some(to) = &of_coefficients {
         Error::unless_equal("grad_coefficients", "terms", coefficients.len(), to.len())?;
     }
-    let call = Call::new(problem, None, coefficients, par, 3)?;
+    let call = Call::new(problem, None, Polynomial::Univariate(coefficients), par, 3)?;
     let upstream: Vec<_> = grad_out.iter().map(|&rows| Upstream { rows, sums: None }).collect();
     let gradients: Vec<_> = gradients
         .iter()

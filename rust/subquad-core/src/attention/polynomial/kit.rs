@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{BLOCK, Monomials, PARTS, State, TILE, parts};
+use super::{BLOCK, Monomials, PARTS, Polynomial, State, TILE, parts};
 use crate::attention::{Compute, Head, Problem, Visible};
 use crate::polynomial::SPARE;
 use crate::simd::{Float, Isa};
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub struct Kit<T> {
     pub monomials: Monomials,
     /// `e_t scale^t t! / a!` of every feature, zeros behind them; `e_t` is the coefficient, or 1 where that
-    /// is zero: a derivative by it wants the sums all the same.
+    /// is zero. Of a bivariate polynomial, `e_ku scale^(k + u) k! u! / a!`, where zeros may stay.
     pub factors: Vec<T>,
     /// Features of every degree, and of those whose coefficient is zero.
     pub degrees: Vec<Range<usize>>,
@@ -22,6 +22,7 @@ pub struct Kit<T> {
     pub width: usize,
     /// As many as there are columns.
     pub zeros: Vec<T>,
+    /// Of the powers of the logit: none of a bivariate polynomial, whose weights nobody computes key by key.
     pub coefficients: Vec<f64>,
     pub scale: f64,
     /// Both as the kernels have them.
@@ -36,12 +37,11 @@ impl<T: Compute> Kit<T> {
     /// # Panics
     ///
     /// If there are no coefficients.
-    pub fn new(problem: &Problem<'_>, coefficients: &[f64], isa: Isa) -> Result<Self> {
-        assert!(!coefficients.is_empty());
+    pub fn new(problem: &Problem<'_>, polynomial: Polynomial<'_>, isa: Isa) -> Result<Self> {
         let (scale, head) = (problem.scale, problem.heads.first());
-        let (dim, width) = head.map_or((1, 1), |head| (head.query.cols(), head.value.cols()));
-        let degree = coefficients.len().saturating_sub(1);
-        let monomials = Monomials::new(dim, degree)?;
+        let width = head.map_or(1, |head| head.value.cols());
+        let dim = head.map(|head| head.query.cols());
+        let monomials = polynomial.monomials(dim, problem.visible)?;
         let columns = width.next_multiple_of(T::lanes(isa)).max(T::lanes(isa));
         let tokens = head.map_or(0, |head| head.key.rows().max(head.query.rows()));
         let needed = (monomials.len() + BLOCK + SPARE)
@@ -51,27 +51,17 @@ impl<T: Compute> Kit<T> {
         // An error now, where states made later could only abort.
         let probe = Vec::<u8>::new().try_reserve_exact(needed);
         probe.map_err(|_| Error::Memory { bytes: needed })?;
-        let mut factors = Vec::new();
         let room = monomials.len() + BLOCK + SPARE;
-        let refused = Error::Memory { bytes: room * size_of::<T>() };
-        factors.try_reserve_exact(room).map_err(|_| refused)?;
-        let weights = monomials.weights();
-        let (mut degrees, mut dead) = (Vec::new(), Vec::new());
-        for (t, &c) in coefficients.iter().enumerate() {
-            let range = monomials.below(t)..monomials.below(t + 1);
-            let by = scale.powi(t as i32) * if c == 0.0 { 1.0 } else { c };
-            factors.extend(weights[range.clone()].iter().map(|w| T::from_f64(w * by)));
-            if c == 0.0 {
-                dead.push(range.clone());
-            }
-            degrees.push(range);
-        }
-        factors.resize(room, T::ZERO);
+        let factors = factors(&monomials, polynomial, scale, room)?;
+        let coefficients = polynomial.of_logit().to_vec();
+        let of_degree = |t| monomials.below(t)..monomials.below(t + 1);
+        let degrees: Vec<_> = (0..coefficients.len()).map(of_degree).collect();
+        let zero = |t: &usize| coefficients[*t] == 0.0;
+        let dead = (0..coefficients.len()).filter(zero).map(of_degree).collect();
         let keys = head.map_or(0, |head| head.key.rows());
         let tiles = parts(keys).first().map_or(0, |part| part.len().div_ceil(TILE));
-        let roundings = 3 * degree + 6 + TILE + tiles + PARTS + BLOCK + room / BLOCK;
+        let roundings = 3 * monomials.degree() + 6 + TILE + tiles + PARTS + BLOCK + room / BLOCK;
         let rounding = 1.01 * roundings as f64 * T::UNIT_ROUNDOFF;
-        let (coefficients, visible) = (coefficients.to_vec(), problem.visible);
         let zeros = vec![T::ZERO; columns];
         let terms = coefficients.iter().map(|&c| T::from_f64(c)).collect();
         let factor = T::from_f64(scale);
@@ -87,7 +77,7 @@ impl<T: Compute> Kit<T> {
             scale,
             terms,
             factor,
-            visible,
+            visible: problem.visible,
             rounding,
         })
     }
@@ -122,6 +112,24 @@ impl<T: Float> Kit<T> {
         let products = (2 * self.coefficients.len() + 2) as f64;
         (self.rounding * size + T::SMALLEST * products * lost) * keys as f64
     }
+}
+
+/// See [`Kit::factors`]; `room` numbers, zeros behind those of the features.
+fn factors<T: Float>(
+    monomials: &Monomials,
+    polynomial: Polynomial<'_>,
+    scale: f64,
+    room: usize,
+) -> Result<Vec<T>> {
+    let mut factors = Vec::new();
+    let refused = Error::Memory { bytes: room * size_of::<T>() };
+    factors.try_reserve_exact(room).map_err(|_| refused)?;
+    let powers: Vec<_> = (0..=monomials.degree()).map(|t| scale.powi(t as i32)).collect();
+    monomials.for_each_weight(|k, u, weight| {
+        factors.push(T::from_f64(weight * (powers[k + u] * polynomial.factor(k, u))));
+    });
+    factors.resize(room, T::ZERO);
+    Ok(factors)
 }
 
 /// Neighbours of so many that are alike.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::call::Call;
 use super::slopes::Upstream;
 use super::tasks::{Outcome, Scratch};
-use super::{TILE, trimmed};
+use super::{Polynomial, TILE};
 use crate::attention::{Compute, Problem, Stats, check_distinct};
 use crate::mat::{MatCell, Rows};
 use crate::par::Par;
@@ -71,17 +71,18 @@ impl<T> SumsGradients<'_, T> {
     }
 }
 
-/// Computes `sum_j p(s_ij) value_j` and `sum_j p(s_ij) mass_j` over the keys that a query sees, for
-/// `p(s) = sum_t coefficients[t] s^t` and `s_ij = scale q_i . k_j`. `masses` are `S x 1` for every head.
+/// Computes `sum_j p(s_ij) value_j` and `sum_j p(s_ij) mass_j` over the keys that a query sees, for a polynomial
+/// p and `s_ij = scale q_i . k_j`. `masses` are `S x 1` for every head.
 ///
 /// # Errors
 ///
 /// [`Error::Shape`] if the shapes do not fit, [`Error::Memory`] if there are too many features,
-/// [`Error::Stopped`].
+/// [`Error::Domain`] for a bivariate polynomial of too many leading coordinates, with terms that it does not
+/// have, or where queries do not see every key; [`Error::Stopped`].
 pub fn polynomial_sums<T: Compute>(
     problem: &Problem<'_>,
     masses: &[Rows<'_>],
-    coefficients: &[f64],
+    polynomial: Polynomial<'_>,
     outputs: &[RowSums<'_, T>],
     par: Par<'_>,
 ) -> Result<Stats> {
@@ -95,7 +96,7 @@ pub fn polynomial_sums<T: Compute>(
     check_distinct("rows", outputs.iter().map(|to| &to.rows))?;
     check_distinct("sums", outputs.iter().map(|to| &to.sums))?;
     let outcomes: Vec<_> = outputs.iter().map(|&to| Outcome::Sums(to)).collect();
-    Call::new(problem, Some(masses), trimmed(coefficients), par, 1)?.forward(&outcomes)
+    Call::new(problem, Some(masses), polynomial.trimmed(), par, 1)?.forward(&outcomes)
 }
 
 /// Adds the gradients of [`polynomial_sums`] to those of every head: its exact vector-Jacobian product with
@@ -109,7 +110,7 @@ pub fn polynomial_sums<T: Compute>(
 pub fn polynomial_sums_grad<T: Compute>(
     problem: &Problem<'_>,
     masses: &[Rows<'_>],
-    coefficients: &[f64],
+    polynomial: Polynomial<'_>,
     (grad_rows, grad_sums): (&[Rows<'_>], &[Rows<'_>]),
     gradients: &[SumsGradients<'_, T>],
     par: Par<'_>,
@@ -136,7 +137,7 @@ pub fn polynomial_sums_grad<T: Compute>(
     let pairs = grad_rows.iter().zip(grad_sums);
     let upstream: Vec<_> =
         pairs.map(|(&rows, &sums)| Upstream { rows, sums: Some(sums) }).collect();
-    Call::new(problem, Some(masses), trimmed(coefficients), par, 3)?
+    Call::new(problem, Some(masses), polynomial.trimmed(), par, 3)?
         .backward(&upstream, gradients, None)
 }
 

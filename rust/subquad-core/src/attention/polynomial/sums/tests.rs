@@ -15,6 +15,8 @@ struct Case {
     grad_rows: Vec<f64>,
     grad_sums: Vec<f64>,
     coefficients: Vec<f64>,
+    /// So many coordinates lead, and the same polynomial is written in two variables.
+    lead: Option<usize>,
     scale: f64,
     visible: Visible,
 }
@@ -37,6 +39,7 @@ impl Case {
             grad_rows: random.many(l * ev),
             grad_sums: random.many(l),
             coefficients: coefficients.to_vec(),
+            lead: None,
             scale: 0.7 / (e as f64).sqrt(),
             visible,
         }
@@ -105,10 +108,15 @@ impl Case {
             value: cell_if(wanted[2]),
             masses: cell_if(wanted[3]),
         };
-        let terms = &self.coefficients;
-        polynomial_sums(&problem, &masses, terms, &[output], par).unwrap();
+        let (terms, table) = (self.coefficients.len(), bivariate(&self.coefficients));
+        let table = MatRef::from_slice(&table, terms, 2 * terms - 1);
+        let polynomial = match self.lead {
+            Some(lead) => Polynomial::Bivariate { lead, table },
+            None => Polynomial::Univariate(&self.coefficients),
+        };
+        polynomial_sums(&problem, &masses, polynomial, &[output], par).unwrap();
         let upstream = (&[view(&g, l, ev)][..], &[view(&h, l, 1)][..]);
-        polynomial_sums_grad(&problem, &masses, terms, upstream, &[gradients], par).unwrap();
+        polynomial_sums_grad(&problem, &masses, polynomial, upstream, &[gradients], par).unwrap();
         let mut found = to.map(|x| x.into_iter().map(T::to_f64).collect::<Vec<f64>>());
         found[2..].iter_mut().flatten().for_each(|x| *x -= 1.0);
         found
@@ -129,6 +137,20 @@ impl Case {
             }
         }
     }
+}
+
+/// `sum_t c_t (v + w)^t` as a table: powers of w in rows, of v in columns.
+fn bivariate(c: &[f64]) -> Vec<f64> {
+    let columns = 2 * c.len() - 1;
+    let mut table = vec![0.0; c.len() * columns];
+    for (t, &c) in c.iter().enumerate() {
+        let mut binomial = c;
+        for u in 0..=t {
+            table[u * columns + t - u] = binomial;
+            binomial *= (t - u) as f64 / (u + 1) as f64;
+        }
+    }
+    table
 }
 
 #[test]
@@ -152,6 +174,19 @@ fn queries_may_see_only_keys_before_them() {
         let [l, s, ..] = sizes;
         for shift in [0, s as isize - l as isize, -3, 50, -150] {
             Case::new(sizes, &TAYLOR[..3], Visible::causal(shift, None), 11).check();
+        }
+    }
+}
+
+#[test]
+fn a_polynomial_of_two_parts_of_the_logit_may_be_that_of_their_sum() {
+    for sizes in [[1, 1, 1, 1], [97, 200, 5, 33], [130, 95, 7, 4]] {
+        for coefficients in [&TAYLOR[..1], &TAYLOR[..2], &TAYLOR[..4], &[0.0, -0.5, 0.0, 0.2]] {
+            for lead in [0, 1, sizes[2] / 2, sizes[2]] {
+                let mut case = Case::new(sizes, coefficients, Visible::ALL, 13);
+                case.lead = Some(lead);
+                case.check();
+            }
         }
     }
 }
