@@ -8,107 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.polynomial.polynomial import polyder, polyval
-from numpy.typing import NDArray
+from numpy.polynomial.polynomial import polyval
+from polynomial_sums import DTYPES, INPUTS, assert_is_the_definition, compute, problem
 from polynomials import taylor
 from running import assert_same_bits, task_order
 
 from subquad import _subquad
 
-Array = NDArray[Any]
-Arrays = dict[str, Array]
-
-INPUTS = ("query", "key", "value", "masses")
-DTYPES = [np.float64, np.float32]
 # Every key; those up to a query's own place; fewer; more; none for the first tile of queries.
 SHIFTS = [None, 0, -3, 40, -150]
 
 pytestmark = pytest.mark.usefixtures("thread_state")
-
-
-def problem(
-    sizes: tuple[int, int, int, int, int] = (2, 130, 210, 6, 17),
-    dtype: Any = np.float64,
-    seed: int = 0,
-) -> Arrays:
-    """Draw inputs for heads, queries, keys, a width, and that of the values; and cotangents."""
-    heads, queries, keys, width, value_width = sizes
-    rng = np.random.default_rng(seed)
-
-    def draw(*shape: int) -> Array:
-        return rng.standard_normal((heads, *shape)).astype(dtype)
-
-    return {
-        "query": draw(queries, width),
-        "key": draw(keys, width),
-        # A mean that nothing may take off.
-        "value": draw(keys, value_width) + dtype(3),
-        "masses": draw(keys),
-        "grad_rows": draw(queries, value_width),
-        "grad_sums": draw(queries),
-    }
-
-
-def definition(x: Arrays, c: Array, shift: int | None, scale: float) -> tuple[Arrays, Arrays]:
-    """Return sums and gradients key by key, and how large they would be if nothing cancelled."""
-
-    def evaluate(x: Arrays, c: Array, scale: float) -> Arrays:
-        s = scale * np.einsum("hle,hse->hls", x["query"], x["key"])
-        queries, keys = s.shape[1:]
-        visible = np.ones((queries, keys), bool)
-        if shift is not None:
-            visible = np.arange(keys) <= np.arange(queries)[:, None] + shift
-        weights = np.where(visible, polyval(s, c), 0.0)
-        upstream = np.einsum("hlv,hsv->hls", x["grad_rows"], x["value"])
-        upstream = upstream + x["grad_sums"][:, :, None] * x["masses"][:, None, :]
-        slopes = scale * upstream * np.where(visible, polyval(s, polyder(c)), 0.0)
-        return {
-            "rows": weights @ x["value"],
-            "sums": np.einsum("hls,hs->hl", weights, x["masses"]),
-            "query": slopes @ x["key"],
-            "key": slopes.swapaxes(1, 2) @ x["query"],
-            "value": weights.swapaxes(1, 2) @ x["grad_rows"],
-            "masses": np.einsum("hls,hl->hs", weights, x["grad_sums"]),
-        }
-
-    exact = {name: array.astype(np.float64) for name, array in x.items()}
-    positive = {name: np.abs(array) for name, array in exact.items()}
-    return evaluate(exact, c, scale), evaluate(positive, np.abs(c), abs(scale))
-
-
-def compute(
-    x: Arrays,
-    c: Array,
-    shift: int | None = None,
-    scale: float = 0.3,
-    workers: int = 1,
-    wanted: tuple[str, ...] = INPUTS,
-) -> tuple[Arrays, bool]:
-    """Call the compiled functions; also whether either found something that is not finite."""
-    options: dict[str, Any] = {"scale": scale, "shift": shift, "workers": workers}
-    inputs: Any = [x[name] for name in INPUTS]
-    # Sums are written; gradients are added.
-    out = {"rows": np.full_like(x["grad_rows"], np.nan), "sums": np.full_like(x["grad_sums"], 7)}
-    bad, counts = _subquad.polynomial_sums(*inputs, c, out["rows"], out["sums"], **options)
-    assert set(counts) == {"tasks", "tiles", "flops", "bytes_read"}
-    grads = {name: np.zeros_like(x[name]) for name in wanted}
-    to: Any = [grads.get(name) for name in INPUTS]
-    worse, counts = _subquad.polynomial_sums_grad(
-        x["grad_rows"], x["grad_sums"], *inputs, c, *to, **options
-    )
-    assert set(counts) == {"tasks", "tiles", "flops", "bytes_read"}
-    return out | grads, bad or worse
-
-
-def assert_is_the_definition(x: Arrays, c: Array, shift: int | None, scale: float = 0.3) -> None:
-    found, bad = compute(x, c, shift, scale)
-    assert not bad
-    expected, size = definition(x, c, shift, scale)
-    unit = 1e-12 if x["query"].dtype == np.float64 else 2e-5
-    for name, array in expected.items():
-        assert found[name].dtype == x["query"].dtype
-        largest = np.max(size[name], initial=0.0)
-        np.testing.assert_allclose(found[name], array, rtol=0, atol=unit * largest, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -75,6 +75,7 @@ def polynomial_sums(
     scale: float,
     shift: int | None,
     workers: int,
+    lead: int | None = None,
 ) -> tuple[bool, dict[str, int]]: ...
 def polynomial_sums_grad(
     grad_rows: NDArray[Any],
@@ -92,6 +93,7 @@ def polynomial_sums_grad(
     scale: float,
     shift: int | None,
     workers: int,
+    lead: int | None = None,
 ) -> tuple[bool, dict[str, int]]: ...
 def polynomial_features(
     x: NDArray[Any], degree: int, out: NDArray[Any], *, workers: int

@@ -107,7 +107,7 @@ pub fn polynomial_backward<'py>(
 }
 
 /// The core has no meaning for a polynomial without terms.
-pub fn take_terms(coefficients: &Bound<'_, PyArray1<f64>>) -> PyResult<Vec<f64>> {
+fn take_terms(coefficients: &Bound<'_, PyArray1<f64>>) -> PyResult<Vec<f64>> {
     let terms = coefficients.to_vec()?;
     if terms.is_empty() {
         return Err(PyValueError::new_err("`coefficients` must not be empty"));

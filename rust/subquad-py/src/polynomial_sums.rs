@@ -1,23 +1,59 @@
 //! Bindings of sums with polynomial weights that nothing divides.
 
-use numpy::PyArray1;
+use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use subquad_core::attention::{self, Polynomial, RowSums, SumsGradients};
+use subquad_core::mat::MatRef;
 
 use crate::arrays::Stack;
 use crate::attention::{Array, Inputs, KeyHeads, gradients, report, visible, with_compute_type};
 use crate::detach::detached;
-use crate::polynomial::take_terms;
+
+/// Coefficients of the powers of the logit, or with `lead` of those of its two parts.
+struct Terms {
+    numbers: Vec<f64>,
+    /// How many coordinates lead, and the shape of the table.
+    blocks: Option<(usize, [usize; 2])>,
+}
+
+impl Terms {
+    fn new(coefficients: &Bound<'_, PyArrayDyn<f64>>, lead: Option<usize>) -> PyResult<Self> {
+        let refuse = |what| PyValueError::new_err(format!("`coefficients` must {what}"));
+        let blocks = match (coefficients.shape(), lead) {
+            (&[_], None) => None,
+            (&[rows, columns], Some(lead)) => Some((lead, [rows, columns])),
+            _ => return Err(refuse("have one axis, or two if `lead` is given")),
+        };
+        if coefficients.is_empty() {
+            return Err(refuse("not be empty"));
+        }
+        // Columns one after the other count as contiguous, too.
+        if !coefficients.is_c_contiguous() {
+            return Err(refuse("be contiguous"));
+        }
+        Ok(Self { numbers: coefficients.to_vec()?, blocks })
+    }
+
+    fn polynomial(&self) -> Polynomial<'_> {
+        let Some((lead, [rows, columns])) = self.blocks else {
+            return Polynomial::Univariate(&self.numbers);
+        };
+        Polynomial::Bivariate { lead, table: MatRef::from_slice(&self.numbers, rows, columns) }
+    }
+}
 
 /// As `attention_forward` returns.
 type Report<'py> = (bool, Bound<'py, PyDict>);
 
 /// Sums with polynomial weights that nothing divides, of the values into `rows`, of `masses` into `sums`:
 /// `sum_j p(s_ij) value_j` and `sum_j p(s_ij) masses_j`. Computes in the type of `rows`.
+///
+/// With `lead`, `p = sum coefficients[u, k] v^k w^u` over `k + 2 u <= g`, zero beyond: v is the part of `s_ij`
+/// that the first `lead` coordinates make, w that of the others. `coefficients` are `(h + 1, g + 1)`.
 #[pyfunction]
-#[pyo3(signature = (query, key, value, masses, coefficients, rows, sums, *, scale, shift, workers))]
+#[pyo3(signature = (query, key, value, masses, coefficients, rows, sums, *, scale, shift, workers, lead=None))]
 #[allow(clippy::too_many_arguments)]
 pub fn polynomial_sums<'py>(
     py: Python<'py>,
@@ -25,17 +61,18 @@ pub fn polynomial_sums<'py>(
     key: Array<'py>,
     value: Array<'py>,
     masses: Array<'py>,
-    coefficients: &Bound<'py, PyArray1<f64>>,
+    coefficients: &Bound<'py, PyArrayDyn<f64>>,
     rows: Array<'py>,
     sums: Array<'py>,
     scale: f64,
     shift: Option<isize>,
     workers: usize,
+    lead: Option<usize>,
 ) -> PyResult<Report<'py>> {
     let inputs = Inputs::new((query, key, value), None, None)?;
     let problem = inputs.problem(scale, visible(shift, None))?;
-    let (heads, terms) = (problem.heads().len(), take_terms(coefficients)?);
-    let polynomial = Polynomial::Univariate(&terms);
+    let (heads, terms) = (problem.heads().len(), Terms::new(coefficients, lead)?);
+    let polynomial = terms.polynomial();
     let served_by = KeyHeads::new(&inputs.query, &inputs.key, heads, inputs.key.rows()?.len())?;
     let masses = Stack::new("masses", masses)?;
     let masses = served_by.pick("masses", &masses.columns()?, heads)?;
@@ -58,7 +95,7 @@ pub fn polynomial_sums<'py>(
 /// `grad_*`. Computes in the type of `grad_rows`.
 #[pyfunction]
 #[pyo3(signature = (grad_rows, grad_sums, query, key, value, masses, coefficients, grad_query, grad_key,
-                    grad_value, grad_masses, *, scale, shift, workers))]
+                    grad_value, grad_masses, *, scale, shift, workers, lead=None))]
 #[allow(clippy::too_many_arguments)]
 pub fn polynomial_sums_grad<'py>(
     py: Python<'py>,
@@ -68,7 +105,7 @@ pub fn polynomial_sums_grad<'py>(
     key: Array<'py>,
     value: Array<'py>,
     masses: Array<'py>,
-    coefficients: &Bound<'py, PyArray1<f64>>,
+    coefficients: &Bound<'py, PyArrayDyn<f64>>,
     grad_query: Option<Array<'py>>,
     grad_key: Option<Array<'py>>,
     grad_value: Option<Array<'py>>,
@@ -76,11 +113,12 @@ pub fn polynomial_sums_grad<'py>(
     scale: f64,
     shift: Option<isize>,
     workers: usize,
+    lead: Option<usize>,
 ) -> PyResult<Report<'py>> {
     let inputs = Inputs::new((query, key, value), None, None)?;
     let problem = inputs.problem(scale, visible(shift, None))?;
-    let (heads, terms) = (problem.heads().len(), take_terms(coefficients)?);
-    let polynomial = Polynomial::Univariate(&terms);
+    let (heads, terms) = (problem.heads().len(), Terms::new(coefficients, lead)?);
+    let polynomial = terms.polynomial();
     let served_by = KeyHeads::new(&inputs.query, &inputs.key, heads, inputs.key.rows()?.len())?;
     let masses = Stack::new("masses", masses)?;
     let masses = served_by.pick("masses", &masses.columns()?, heads)?;
