@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from strategies import ROUNDOFF, spread_of
 
 import subquad
-from subquad._approximate.choice import Division
+from subquad._approximate.division import Division
 from subquad._approximate.planning import redo
 from subquad._planner import settle
 from subquad._problem import Problem, prepare

@@ -87,7 +87,7 @@ CAUSAL: tuple[Any, ...] = (False, "upper_left", "lower_right")
 def test_the_bound_holds(name: str, is_causal: Any, dtype: str) -> None:
     arrays = cast(hostile(name), dtype)
     methods = set()
-    for eps in (1e-1, 1e-2, 1e-4):
+    for eps in (1e-1, 1e-3):
         answer = attend(arrays, eps, is_causal=is_causal)
         assert_certified(arrays, answer, eps)
         methods.add(answer.info.method)

@@ -10,7 +10,7 @@ from approximations import Array, cast, division_of, problem
 from numpy.polynomial.polynomial import polyval
 
 import subquad
-from subquad._approximate.choice import Division
+from subquad._approximate.division import Division
 
 CAUSAL: tuple[Any, ...] = (False, "upper_left", "lower_right")
 SIZES = (180, 200, 3, 2)

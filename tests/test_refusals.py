@@ -73,7 +73,10 @@ VALUE_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"eps": -1e-3}, "`eps`.*-0.001"),
     ({"eps": np.inf}, "`eps`.*inf"),
     ({"eps": np.nan}, "`eps`.*nan"),
-    ({"method": "halfspace"}, '`method` must be one of "auto", "exact", "polynomial", got \'halfspace\''),
+    (
+        {"method": "halfspace"},
+        '`method` must be one of "auto", "exact", "polynomial", got \'halfspace\'',
+    ),
     ({"method": 3}, "`method`.*got 3"),
     ({"certificate": "sampled"}, '`certificate`.*"statistical", "none", got \'sampled\''),
     ({"method": "polynomial"}, '`eps` or `plan` must be given with method="polynomial"'),

@@ -90,8 +90,10 @@ def _approximate(
     forward.certificate = found
     for index, head in zip(problem.heads(), done.heads, strict=True):
         if head is not None:
-            # Rows that were computed from all keys before have been counted.
-            found.stats["rows_recomputed"] -= int((head.exact & found.replaced[index]).sum())
+            if forward.sample is None:
+                # Rows that were computed from all keys before have been counted.
+                twice = int((head.exact & found.replaced[index]).sum())
+                found.stats["rows_recomputed"] -= twice
             head.exact |= found.replaced[index]
     return forward
 

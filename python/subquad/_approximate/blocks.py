@@ -25,6 +25,8 @@ __all__ = ["blocks_division"]
 
 # Rows that the longest queries are looked for among, and the share that may be computed from all keys.
 _LEFT_OUT = 0.01
+# Trailing logits beyond are not worth a look.
+_LARGEST = 16.0
 
 
 def blocks_division(
@@ -42,7 +44,8 @@ def blocks_division(
     if basis is None or head.shift is not None:
         return None
     width, count = len(basis.left), len(head.query)
-    ordered = sorted(choices or blocks_of(width), key=lambda kept: kept.features(width))
+    every = choices or blocks_of(width, gradient=gradient)
+    ordered = sorted(every, key=lambda kept: kept.features(width))
     ordered = [kept for kept in ordered if cost.features(kept.features(width), count) < below]
     leads = sorted({kept.lead for kept in ordered if kept.lead is not None})
     if not leads:
@@ -52,7 +55,7 @@ def blocks_division(
     reach = [np.quantile(x, 1.0 - _LEFT_OUT, axis=1) for x in (lead_logits, rest_logits)]
     wrong = basis.error(head.query.dtype) * abs(head.scale)
     wrong *= float(measures.lengths[0].max() * measures.lengths[1].max())
-    budget = 0.98 * eps * measures.least_spread
+    budget = measures.budget(eps)
     for kept in ordered:
         i = leads.index(kept.lead or 0)
         a, b = float(reach[0][i]), float(reach[1][i])
@@ -79,6 +82,8 @@ def _polynomial(
     kept: Kept, a: float, b: float, wrong: float, *, gradient: bool
 ) -> tuple[Floats, float] | None:
     """Return the table of a choice and its relative error; `wrong` is what logits are off by."""
+    if wrong + b > _LARGEST:
+        return None
     table = np.zeros((kept.trailing + 1, kept.degree + 1))
     delta = b ** (kept.trailing + 1) * math.exp(b) / math.factorial(kept.trailing + 1)
     for u in range(kept.trailing + 1):

@@ -171,8 +171,7 @@ class Finder:
 
     @property
     def _budget(self) -> float:
-        # Room for what is not known before: rounding of the result.
-        return 0.98 * self.eps * self.measures.least_spread
+        return self.measures.budget(self.eps)
 
     def _try(self, p: Approximant, rows: Rows) -> tuple[Floats, Floats]:
         rho = self.rounding.of(self.measures, rows, p)

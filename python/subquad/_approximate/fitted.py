@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,10 @@ from .measures import Measures
 __all__ = ["fit_division", "fitted_division"]
 
 # Queries and keys that polynomials are fitted to.
-_QUERIES, _KEYS, _PAIRS = 48, 8192, 1 << 15
+_QUERIES, _KEYS, _PAIRS = 64, 8192, 1 << 15
 # Degrees that are tried; by how much the next choice must cost more; the share of the budget that the
 # rows looked at may take.
-_DEGREES, _STEP, _MARGIN = 8, 1.1, 0.7
+_DEGREES, _STEP, _MARGIN = 8, 1.1, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ def fit_division(
     what = f"d = {width}, max|s| about {float(seen.max(initial=0.0)):.3g}, eps = {eps:g}"
     exact = cost.exact(count)
     worst, dearest = math.inf, 0.0
-    for kept in sorted(_choices(width, basis), key=lambda kept: kept.features(width)):
+    choices = _choices(width, basis, gradient=gradient)
+    for kept in sorted(choices, key=lambda kept: kept.features(width)):
         flops = cost.features(kept.features(width), count)
         if flops + cost.overhead >= exact:
             break
@@ -93,10 +94,10 @@ def fitted_division(centred: Centred, kept: Kept, table: Floats, flops: float) -
     return Division(measures, measures.rows(0), (group,), none, flops, math.nan)
 
 
-def _choices(width: int, basis: Basis | None) -> Iterator[Kept]:
+def _choices(width: int, basis: Basis | None, *, gradient: bool) -> Iterator[Kept]:
     yield from (Kept(degree) for degree in range(1, _DEGREES + 1))
     if basis is not None:
-        yield from blocks_of(width)
+        yield from blocks_of(width, gradient=gradient)
 
 
 def _draw(centred: Centred, rng: np.random.Generator) -> _Pilot:
@@ -129,9 +130,12 @@ def _fit(
     columns = [root * (a / sizes[0]) ** k * (b / sizes[1]) ** u for k, u in terms]
     matrix, goal = np.stack(columns, axis=1), aim
     if gradient:
-        slopes = [_slope(term, (a, b), sizes, root) for term in terms]
-        matrix = np.concatenate([matrix, np.stack(slopes, axis=1)])
-        goal = np.concatenate([aim, aim])
+        by = [
+            np.stack([root * _slope(t, axis, a, b, sizes) for t in terms], axis=1)
+            for axis in kept.axes
+        ]
+        matrix = np.concatenate([matrix, *by])
+        goal = np.concatenate([aim] * (1 + len(by)))
     found = np.linalg.lstsq(matrix, goal)[0]
     table = np.zeros((kept.trailing + 1, kept.degree + 1))
     for (k, u), c in zip(terms, found, strict=True):
@@ -140,13 +144,14 @@ def _fit(
 
 
 def _slope(
-    term: tuple[int, int], pair: tuple[Floats, Floats], sizes: list[float], root: Floats
+    term: tuple[int, int], axis: int, a: Floats, b: Floats, sizes: Sequence[float] = (1.0, 1.0)
 ) -> Floats:
-    """Return the slope of a term by a."""
-    (k, u), (a, b) = term, pair
-    if k == 0:
-        return np.zeros_like(a)
-    slope: Floats = root * (k / sizes[0]) * (a / sizes[0]) ** (k - 1) * (b / sizes[1]) ** u
+    """Return the slope of a term by a (axis 0) or by b."""
+    k, u = term
+    if term[axis] == 0:
+        return np.zeros(np.broadcast(a, b).shape)
+    x, y = a / sizes[0], b / sizes[1]
+    slope: Floats = x ** (k - (axis == 0)) * y ** (u - (axis == 1)) * (term[axis] / sizes[axis])
     return slope
 
 
@@ -161,11 +166,9 @@ def _error(
 ) -> float:
     """Return the largest error of a row; infinite where weights have no positive sum."""
     a, b = pair
-    made, slopes = np.zeros_like(weights), np.zeros_like(weights)
+    made = np.zeros_like(weights)
     for k, u in kept.terms():
         made += table[u, k] * a**k * b**u
-        if k and gradient:
-            slopes += k * table[u, k] * a ** (k - 1) * b**u
     made *= pilot.masses
     total, sums = made.sum(axis=1, keepdims=True), weights.sum(axis=1, keepdims=True)
     seen = sums[:, 0] > 0.0
@@ -174,8 +177,9 @@ def _error(
     exact = weights[seen] @ pilot.value / sums[seen]
     off = made[seen] @ pilot.value / total[seen] - exact
     error = np.linalg.norm(off, axis=1).max(initial=0.0)
-    if gradient:
+    for axis in kept.axes if gradient else ():
         # Slopes of the weights, as if they were weights.
+        slopes = sum(table[u, k] * _slope((k, u), axis, a, b) for k, u in kept.terms())
         wrong = (slopes * pilot.masses - weights)[seen]
         off = (wrong @ pilot.value - wrong.sum(axis=1, keepdims=True) * exact) / total[seen]
         error = max(error, np.linalg.norm(off, axis=1).max(initial=0.0))

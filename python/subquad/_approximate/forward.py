@@ -13,7 +13,7 @@ from .._problem import Problem, Stats, added
 from .._shapes import Shape
 from .bounds import Approximant, posterior
 from .division import Division, Group
-from .head import Centred, Floats, blocks, norms
+from .head import Centred, Floats, blocks, length, norms
 from .measures import TINY
 
 __all__ = [
@@ -202,7 +202,7 @@ def _certify(done: HeadRows, group: Group, distance: Floats, out: NDArray[Any]) 
     # No row is further from the exact one than two values are from each other, up to rounding.
     done.exact[rows[~(bound <= 2.0 * measures.spread)]] = True
     kind = np.finfo(out.dtype)
-    size = distance + float(norms(centred.mean[np.newaxis])[0])
+    size = distance + length(centred.mean.astype(np.float64))
     bound += (float(kind.eps) / 2.0 + 2.0**-49) * (1.0 + 1e-6) * size
     bound += np.where(size > 0.0, out.shape[1] * float(kind.smallest_subnormal), 0.0)
     done.bound[rows] = bound

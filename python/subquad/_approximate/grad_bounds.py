@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .bounds import Rounding, rounding_of
 from .forward import HeadRows
-from .head import UP, Floats, Head, distances
+from .head import UP, Floats, Head, distances, length
 from .measures import TINY
 
 __all__ = ["grad_bounds"]
@@ -116,7 +116,7 @@ def _polynomials(
     scale, bound, norms = abs(centred.head.scale), *known
     _, y = measures.lengths
     longest, reach = float(y.max(initial=0.0)), measures.reach
-    centre = float(distances(centred.centres.query[np.newaxis], np.zeros(centred.x.shape[1]))[0])
+    centre = length(centred.centres.query.astype(np.float64))
     sums = _Sums()
     for group in done.division.groups:
         (delta,), rows = group.p.errors, group.rows[~done.exact[group.rows]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._norms import row_norms
 
-__all__ = ["UP", "Centred", "Centres", "Floats", "Head", "blocks", "distances", "norms"]
+__all__ = ["UP", "Centred", "Centres", "Floats", "Head", "blocks", "distances", "length", "norms"]
 
 Floats = NDArray[np.float64]
 
@@ -137,15 +137,8 @@ class Centred:
         """Relative error of a mass, as computed in float64."""
         if not self.centres.query.any():
             return 0.0
-        longest = [
-            float(norms(rows).max(initial=0.0))
-            for rows in (
-                self.centres.query[np.newaxis],
-                self.head.key,
-                self.centres.key[np.newaxis],
-            )
-        ]
-        size = abs(self.head.scale) * longest[0] * (longest[1] + longest[2])
+        longest = float(norms(self.head.key).max(initial=0.0)) + length(self.centres.key)
+        size = abs(self.head.scale) * length(self.centres.query) * longest
         return float(np.expm1(2.0**-52 * ((self.head.key.shape[1] + 8) * size + 4)))
 
 
@@ -167,12 +160,16 @@ def norms(rows: NDArray[Any], through: Floats | None = None) -> Floats:
     return found
 
 
+def length(vector: NDArray[Any]) -> float:
+    """Norm of one vector, rounded up."""
+    return float(UP * row_norms(lambda _: vector[np.newaxis], 1, vector.size)[0])
+
+
 def distances(rows: NDArray[Any], centre: Floats) -> Floats:
     """Distances of rows from a point, rounded up."""
-    away = float(row_norms(lambda _: centre[np.newaxis], 1, centre.size)[0])
     found = row_norms(lambda some: rows[some] - centre, *rows.shape)
     found *= UP
-    found += 2.0**-52 * away
+    found += 2.0**-52 * length(centre)
     return found
 
 

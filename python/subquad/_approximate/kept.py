@@ -44,17 +44,22 @@ class Kept:
             for u in range(self.trailing + 1)
         )
 
+    @property
+    def axes(self) -> range:
+        """The blocks: a, and b where there are two."""
+        return range(1 if self.lead is None else 2)
+
     def terms(self) -> list[tuple[int, int]]:
         """Return the powers of a and of b."""
         rows = range(self.trailing + 1)
         return [(k, u) for u in rows for k in range(self.degree - 2 * u + 1)]
 
 
-def blocks_of(width: int) -> Iterator[Kept]:
-    """Go through what may be kept in two blocks."""
+def blocks_of(width: int, *, gradient: bool) -> Iterator[Kept]:
+    """Go through what may be kept in two blocks; for a gradient all directions have slopes."""
     for lead in sorted({max(1, round(width * share)) for share in _SHARES}):
         for degree in range(1, _DEGREES + 1):
-            for trailing in range(min(_TRAILING, degree // 2) + 1):
+            for trailing in range(int(gradient), min(_TRAILING, degree // 2) + 1):
                 if lead < width:
                     yield Kept(degree, lead, trailing)
 

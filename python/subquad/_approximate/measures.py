@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .head import UP, Centred, Floats, blocks, distances, norms
+from .head import UP, Centred, Floats, blocks, distances, length, norms
 from .kept import Basis
 
 __all__ = ["TINY", "Measures", "Rows", "largest_logit"]
@@ -245,9 +245,15 @@ class Measures:
     @property
     def least_spread(self) -> float:
         """Return what budgets are taken of: the same, not rounded up."""
-        mean = float(norms(self.centred.true_mean[np.newaxis])[0])
         steps = 2.0**-52 * (len(self.centred.head.value) + 8)
+        mean = length(self.centred.true_mean)
         return max(0.0, self.spread / (1.0 + 3e-8) - steps * mean)
+
+    def budget(self, eps: float) -> float:
+        """Return what a row may be off by before its result is rounded, with some room."""
+        unit = float(np.finfo(self.centred.head.value.dtype).eps) / 2.0
+        least = max(0.0, length(self.centred.true_mean) - self.reach)
+        return 0.98 * (eps * self.least_spread + unit * least)
 
     @cached_property
     def reach(self) -> float:
@@ -268,7 +274,7 @@ class Measures:
         centre = self.centred.mean.astype(np.float64)
         away = float(distances(mean[np.newaxis], centre)[0])
         steps = 2.0**-52 * (len(value) + 8)
-        rounding = steps * (self.reach + float(norms(mean[np.newaxis])[0]))
+        rounding = steps * (self.reach + length(mean))
         return UP * unit * math.sqrt(square) + rounding, away + rounding
 
 

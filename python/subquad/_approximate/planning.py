@@ -17,7 +17,7 @@ from .centres import CentresOption, centres_of
 from .choice import choose, divide
 from .division import Cost, Division
 from .fitted import fit_division, fitted_division
-from .head import Centred, Centres, Head, norms
+from .head import Centred, Centres, Head, length
 from .kept import Kept
 from .measures import Measures, largest_logit
 
@@ -78,7 +78,7 @@ def plan_head(
             division, reason = choose(
                 candidates, eps, rounding_of(head, centred.mass_error), cost, gradient=gradient
             )
-            bound = _over(division.bound, division.measures.spread) if division else 0.0
+            bound = 0.0 if division is None else _over_spread(division)
     if division is None:
         return _exact(cost, min(sizes), reason)
     centred.forget()
@@ -102,8 +102,11 @@ def plan_head(
     )
 
 
-def _over(bound: float, spread: float) -> float:
-    return bound / spread if spread > 0.0 else 0.0
+def _over_spread(division: Division) -> float:
+    """Return the bound of a division over the spread, less what is allowed whatever the spread is."""
+    measures = division.measures
+    bound = max(0.0, division.bound - measures.budget(0.0))
+    return bound / measures.spread if measures.spread > 0.0 else 0.0
 
 
 def redo(
@@ -152,7 +155,7 @@ def _in_range(measures: Measures) -> bool:
     """Say whether centred values, their squares and the masses are numbers of their types."""
     centred = measures.centred
     largest = min(float(np.finfo(centred.head.value.dtype).max), 1e150)
-    size = measures.reach + float(norms(centred.true_mean[np.newaxis])[0])
+    size = measures.reach + length(centred.true_mean)
     return size < largest and bool(np.isfinite(centred.exponents).all())
 
 
