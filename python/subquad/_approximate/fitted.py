@@ -7,20 +7,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .bounds import Approximant
 from .division import Cost, Division, Group
-from .head import Centred, Floats
+from .head import Centred, Floats, Head
 from .kept import Basis, Kept, blocks_of
 from .measures import Measures
 
 __all__ = ["fit_division", "fitted_division"]
 
 # Queries and keys that polynomials are fitted to.
-_QUERIES, _KEYS, _PAIRS = 64, 8192, 1 << 15
-# Degrees that are tried; by how much the next choice must cost more; the share of the budget that the
-# rows looked at may take.
-_DEGREES, _STEP, _MARGIN = 8, 1.1, 0.5
+_QUERIES, _KEYS, _PAIRS = 48, 2048, 1 << 14
+# Degrees that are tried; the share of the budget that the rows looked at may take.
+_DEGREES, _MARGIN = 8, 0.5
+# Keys that are few.
+_EARLY = 256
+# A try for so many operations of exact attention, within these numbers: looking must not take longer.
+_PER_TRY, _TRIES = 4e8, (10, 24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ def fit_division(
     centred: Centred, eps: float, cost: Cost, rng: np.random.Generator, *, gradient: bool
 ) -> tuple[Division | None, float, str]:
     """Return the cheapest polynomial that meets the budget on some rows, and what it makes of them."""
+    if _early(centred.head).all():
+        return None, math.inf, "no row sees many keys"
     pilot = _draw(centred, rng)
     basis = Measures(centred).basis if centred.head.shift is None else None
     logits = pilot.logits(None, None)[0]
@@ -60,11 +66,15 @@ def fit_division(
     exact = cost.exact(count)
     worst, dearest = math.inf, 0.0
     choices = _choices(width, basis, gradient=gradient)
-    for kept in sorted(choices, key=lambda kept: kept.features(width)):
-        flops = cost.features(kept.features(width), count)
-        if flops + cost.overhead >= exact:
-            break
-        if flops < _STEP * dearest:
+    costs = sorted(
+        (cost.features(kept.features(width), count), i, kept) for i, kept in enumerate(choices)
+    )
+    costs = [one for one in costs if one[0] + cost.overhead < exact]
+    tries = min(max(exact / _PER_TRY, _TRIES[0]), _TRIES[1])
+    step = (exact / costs[0][0]) ** (1.0 / tries) if costs else 1.0
+    for flops, _, kept in costs:
+        # So much dearer than the last one.
+        if flops < step * dearest:
             continue
         dearest = flops
         pair = logits, np.zeros((1, 1))
@@ -83,15 +93,22 @@ def fit_division(
 
 
 def fitted_division(centred: Centred, kept: Kept, table: Floats, flops: float) -> Division:
-    """Answer all rows by one polynomial."""
+    """Answer all rows by one polynomial, but those that see few keys."""
     measures = Measures(centred)
-    count = len(centred.head.query)
+    early = _early(centred.head)
     basis = None if kept.lead is None else measures.basis
     c = table[0] if kept.lead is None else table
     p = Approximant("fitted", kept, math.inf, c, (), basis)
-    group = Group(p, np.zeros(1), np.arange(count))
-    none = np.zeros(0, np.intp)
-    return Division(measures, measures.rows(0), (group,), none, flops, math.nan)
+    group = Group(p, np.zeros(1), np.flatnonzero(~early))
+    exact = np.flatnonzero(early)
+    return Division(measures, measures.rows(0), (group,), exact, flops, math.nan)
+
+
+def _early(head: Head) -> NDArray[np.bool_]:
+    """Mark rows that see few keys: they are the furthest off, and quickly computed from those."""
+    if head.shift is None:
+        return np.zeros(len(head.query), bool)
+    return head.seen <= min(_EARLY, len(head.key) // 8)
 
 
 def _choices(width: int, basis: Basis | None, *, gradient: bool) -> Iterator[Kept]:
@@ -102,9 +119,10 @@ def _choices(width: int, basis: Basis | None, *, gradient: bool) -> Iterator[Kep
 
 def _draw(centred: Centred, rng: np.random.Generator) -> _Pilot:
     head = centred.head
+    late = np.flatnonzero(~_early(head))
     rows, keys = (
-        np.sort(rng.choice(len(x), min(most, len(x)), replace=False))
-        for x, most in ((head.query, _QUERIES), (head.key, _KEYS))
+        np.sort(rng.choice(some, min(most, len(some)), replace=False))
+        for some, most in ((late, _QUERIES), (np.arange(len(head.key)), _KEYS))
     )
     masses = np.broadcast_to(centred.masses[keys], (rows.size, keys.size))
     if head.shift is not None:
