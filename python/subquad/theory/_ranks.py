@@ -110,15 +110,15 @@ def crossover(r: int, d: int, value_dim: int, rate: float = 1.0, *, grad: bool =
         Widths of keys and of values.
     rate : float
         How many times as many operations per second the polynomial kernel does as the exact one.
-        It has no exponentials and larger products; measured, about 2.
+        It has no exponentials and larger products; measured on Zen 4, about 1, and 1.2 against torch's
+        exact kernel.
     grad : bool
         Of the gradient instead.
 
     Returns
     -------
     n : float
-        Where `polynomial_flops` over the rate equals `attention_flops`. For d = d_v about r / rate:
-        r / 2 at a rate of 2.
+        Where `polynomial_flops` over the rate equals `attention_flops`. For d = d_v about r / rate.
 
     Notes
     -----
