@@ -62,9 +62,10 @@ def attention_grad(
         where the gradient is that of exact attention.
     wrt : iterable of {"query", "key", "value", "bias"}, optional
         The arguments to differentiate with respect to; all that are given if not given.
-    eps, is_causal, window, mask, bias, scale, enable_gqa, method, certificate, fallback, plan, rng, \
-check_finite, workers, return_info
-        As in `attention`. `eps` chooses the method by the budget of the forward pass.
+    eps, is_causal, window, mask, bias, scale, enable_gqa, method, certificate, fallback, centres, plan, \
+rng, check_finite, workers, return_info
+        As in `attention`. `eps` chooses the method by the budget of the forward pass. Polynomials for a
+        gradient have one degree more, and their slopes are as close to the exponential as they are.
 
     Returns
     -------
@@ -74,7 +75,8 @@ check_finite, workers, return_info
         arguments get the dtype of the output.
     info : Info
         Only with `return_info`. Counts of both passes; bounds of the forward pass if it was
-        computed here.
+        computed here; with polynomials `Info.grad_bound`, which is loose, where their slopes have a
+        bound. With a statistical certificate nothing is known of the gradient.
 
     Raises
     ------
