@@ -89,7 +89,8 @@ def attention(
         (..., H, E) and (..., Hkv, E), which changes their error and nothing else. None: nothing.
         "auto": nothing, the mean of the keys, or both means, whichever makes the logits smallest.
         An int: the means of that many tokens at the beginning. Under `is_causal` the means of "auto"
-        depend on later tokens, and so does which polynomial is for which row: within `eps`.
+        depend on later tokens, and so do rows, within `eps`. With an int, None or given vectors, and a
+        `plan`, which says what polynomials there are, they do not but for rounding.
     plan : Plan, optional
         From `subquad.plan` for the same shapes, dtypes and options.
     rng : optional

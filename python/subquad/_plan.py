@@ -40,6 +40,9 @@ class HeadPlan:
         What is taken off before: "none", "keys", "both", or as given.
     degrees : tuple of (int, int)
         Degrees, and how many rows each of them answers.
+    tables : tuple of (str, float)
+        For each degree the kind of polynomial ("minimax" and "moment" as in `polynomial.coefficients`),
+        and the bound on logits that it is for.
     features : int
         The most features of a degree.
     exact_rows, exact_keys : int
@@ -63,6 +66,7 @@ class HeadPlan:
     method: str
     centres: str
     degrees: tuple[tuple[int, int], ...]
+    tables: tuple[tuple[str, float], ...]
     features: int
     exact_rows: int
     exact_keys: int

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,10 @@ _TRIES = 3
 _FEW = 4
 # Rows that polynomials are compared on, and the share of them that is as good as all.
 _SAMPLE, _ENOUGH = 512, 0.98
+
+
+# A degree, and the kind and the bound of its polynomial.
+Table: TypeAlias = tuple[int, str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +74,19 @@ def divide(
     cost: Cost,
     *,
     gradient: bool,
-    degrees: Sequence[int] | None = None,
+    tables: Sequence[Table] | None = None,
 ) -> Division | None:
-    """Choose degrees, or take those given, and say which rows each of them answers within `eps`."""
+    """Choose polynomials, or take those given, and say which rows each of them answers within `eps`."""
     head = measures.centred.head
-    worth = degrees or list(
-        itertools.takewhile(
-            lambda degree: cost.sums(degree, 0) <= cost.exact(len(head.query)),
-            range(1, _DEGREES + 1),
-        )
-    )
+    exact = cost.exact(len(head.query))
+    worth = tables or [
+        (degree, "", 0.0) for degree in range(1, _DEGREES + 1) if cost.sums(degree, 0) <= exact
+    ]
     if not worth:
         return None
-    finder = Finder(measures, measures.rows(max(worth)), eps, rounding, gradient)
-    options = [option for degree in worth if (option := finder.option(degree)) is not None]
+    rows = measures.rows(max(degree for degree, _, _ in worth))
+    finder = Finder(measures, rows, eps, rounding, gradient)
+    options = [option for table in worth if (option := finder.option(*table)) is not None]
     if not options:
         return None
     # Rows by which of the options answer them: few kinds.
@@ -91,7 +95,7 @@ def divide(
         kinds |= option.good.astype(np.int64) << bit
     counts = np.bincount(kinds, minlength=1 << len(options))
     taken = tuple(range(len(options)))
-    if degrees is None:
+    if tables is None:
         # Where positions count, one scan answers all rows.
         most = len(options) if head.shift is None else 1
         subsets = itertools.chain.from_iterable(
@@ -109,8 +113,7 @@ def divide(
             worst = max(worst, float(option.bound[mine].max()))
     if not groups:
         return None
-    exact = np.flatnonzero(left)
-    return Division(measures, finder.rows, tuple(groups), exact, flops, worst)
+    return Division(measures, finder.rows, tuple(groups), np.flatnonzero(left), flops, worst)
 
 
 def _flops(
@@ -140,17 +143,31 @@ class Finder:
     rounding: Rounding
     gradient: bool
 
-    def option(self, degree: int) -> _Option | None:
-        """Return it, if it answers any."""
+    def option(self, degree: int, kind: str, bound: float) -> _Option | None:
+        """Return it, if it answers any; the kind is for a bound, or "" for the best there is."""
+        best = self._best(degree, [(kind, [bound])] if kind else self._bounds(degree))
+        if best is None:
+            return None
+        if best.kind == "moment":
+            self.rows = self.measures.with_second(self.rows)
+        rho, found = self._try(best, self.rows)
+        # Nothing is off where no key is seen.
+        found = np.where(self.measures.centred.head.seen == 0, 0.0, found)
+        return _Option(best, rho, found, found <= self._budget)
+
+    def _bounds(self, degree: int) -> list[tuple[str, list[float]]]:
+        largest = float(self.rows.logits.max(initial=0.0))
+        relative, moments = _bounds(degree, largest, self.eps, gradient=self.gradient)
+        return [("minimax", relative), ("moment", moments)]
+
+    def _best(self, degree: int, tables: list[tuple[str, list[float]]]) -> Approximant | None:
+        """Decide by some rows, as there are many polynomials."""
         count = len(self.rows.length)
         index = slice(None, None, max(1, count // _SAMPLE))
         sample = self.rows.some(index)
-        # Decided by some rows, as there are many polynomials.
-        largest = float(self.rows.logits.max(initial=0.0))
-        relative, moments = _bounds(degree, largest, self.eps, gradient=self.gradient)
         best: Approximant | None = None
         share = 0.0
-        for bounds, kind in ((relative, "minimax"), (moments, "moment")):
+        for kind, bounds in tables:
             if share > _ENOUGH:
                 break
             if kind == "moment" and bounds:
@@ -160,14 +177,7 @@ class Finder:
                     answered = float(np.mean(self._try(p, sample)[1] <= self._budget))
                     if answered > share:
                         best, share = p, answered
-        if best is None:
-            return None
-        if best.kind == "moment":
-            self.rows = self.measures.with_second(self.rows)
-        rho, found = self._try(best, self.rows)
-        # Nothing is off where no key is seen.
-        found = np.where(self.measures.centred.head.seen == 0, 0.0, found)
-        return _Option(best, rho, found, found <= self._budget)
+        return best
 
     @property
     def _budget(self) -> float:

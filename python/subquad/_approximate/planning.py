@@ -89,6 +89,7 @@ def plan_head(
         method="polynomial",
         centres=centred.centres.name,
         degrees=tuple((g.p.degree, int(g.rows.size)) for g in division.groups),
+        tables=tuple((g.p.kind, g.p.bound) for g in division.groups),
         features=max(g.p.kept.features(width) for g in division.groups),
         exact_rows=int(division.exact.size),
         exact_keys=measures.apart,
@@ -121,14 +122,14 @@ def redo(
     centred = next(
         (Centred(head, c) for c in centres if c.name == plan.centres), Centred(head, centres[0])
     )
-    degrees = sorted(degree for degree, _ in plan.degrees)
+    tables = [(g, *table) for (g, _), table in zip(plan.degrees, plan.tables, strict=True)]
     with np.errstate(all="ignore"):
         if not math.isfinite(largest_logit(centred)):
             return None
         measures = Measures(centred, plan.exact_keys)
         if not _in_range(measures):
             return None
-        kept = Kept(degrees[-1], plan.lead, plan.trailing)
+        kept = Kept(max(table[0] for table in tables), plan.lead, plan.trailing)
         if plan.coefficients:
             return fitted_division(centred, kept, np.array(plan.coefficients), plan.flops)
         if plan.lead is not None:
@@ -147,7 +148,7 @@ def redo(
             rounding_of(head, centred.mass_error),
             Cost(head, 0),
             gradient=gradient,
-            degrees=degrees,
+            tables=tables,
         )
 
 
@@ -162,7 +163,7 @@ def _in_range(measures: Measures) -> bool:
 def _exact(cost: Cost, largest: float, reason: str) -> HeadPlan:
     rows = len(cost.head.query)
     flops = cost.exact(rows)
-    return HeadPlan("exact", "none", (), 0, rows, 0, largest, 0.0, flops, reason)
+    return HeadPlan("exact", "none", (), (), 0, rows, 0, largest, 0.0, flops, reason)
 
 
 def _with_keys_apart(whole: Measures) -> list[Measures]:
