@@ -1,6 +1,6 @@
 """Prints what the suite tracks of polynomial attention: ``python polynomial_report.py [TARGET ...]``.
 
-    python polynomial_report.py L1 L4          these only: L1 to L5, crossover, workers, accuracy
+    python polynomial_report.py L1 L4          these only: L1 to L5, certified, crossover, ...
     python polynomial_report.py --quick        fewer calls, of the peer fewer queries, fewer tokens
 
 Ratios are turned round, so that larger is better: times the peer, and the share of the multiply-add peak
@@ -45,6 +45,7 @@ TARGETS: dict[str, list[Part]] = {
     "L3": [shapes(bench.Forward, (262_144, 32, 3), (65_536, 128, 2))],
     "L4": [shapes(bench.Causal, LONG)],
     "L5": [shapes(bench.SameMaths, LONG)],
+    "certified": [everything(bench.Certified)],
     "crossover": [everything(bench.Crossover)],
     "workers": [everything(bench.Workers)],
     "accuracy": [everything(bench.Accuracy)],

@@ -25,6 +25,7 @@ __all__ = [
     "accuracy",
     "crossover",
     "exact",
+    "flat",
     "flops",
     "inputs",
     "one_thread",
@@ -58,6 +59,13 @@ def inputs(n: int, d: int, count: int = 3) -> Arrays:
     return query, key, *others
 
 
+def flat(n: int, d: int) -> Arrays:
+    """Draw Gaussian queries, keys and values with logits of .08 as a rule, at the usual scale."""
+    query, key, value = normal(*[(n, d)] * 3)
+    query *= 0.08
+    return query, key, value
+
+
 def flops(shape: tuple[int, int, int], passes: int) -> float:
     """Operations of products with all features: 2 n r (d_v + 1) each, the 1 for the sum of weights.
 
@@ -73,12 +81,12 @@ def sampled_rows(n: int, d: int, budget: float) -> int:
     return n if budget >= full else max(128, 2 ** int(math.log2(n * budget / full)))
 
 
-def sdpa_forward(arrays: Arrays, rows: int) -> Call:
+def sdpa_forward(arrays: Arrays, rows: int, scale: float = 1.0) -> Call:
     """Softmax attention of the first rows to all keys."""
     query, key, value = tensors(arrays[:3])
     some = query[..., :rows, :].contiguous()
     attend = torch.nn.functional.scaled_dot_product_attention
-    return lambda: attend(some, key, value, scale=1.0)
+    return lambda: attend(some, key, value, scale=scale)
 
 
 def sdpa_causal(arrays: Arrays, rows: int) -> Call:

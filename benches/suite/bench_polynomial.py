@@ -103,6 +103,53 @@ class Causal(Forward):
         return polynomials.sdpa_causal(self.arrays, rows)
 
 
+class Certified:
+    """Softmax attention within eps by polynomials, its plan and its bounds included."""
+
+    params = ([(65_536, 64), (16_384, 64)],)
+    param_names = ("n, d",)
+    timeout = 1200
+    eps = 1e-2
+    pairs = 3
+    peer_flops = polynomials.PEER_FLOPS
+
+    def setup(self, size: tuple[int, int]) -> None:
+        one_thread()
+        self.arrays = polynomials.flat(*size)
+
+    def ours(self) -> object:
+        return subquad.attention(
+            *self.arrays, eps=self.eps, method="polynomial", return_info=True, workers=1
+        )
+
+    def rows(self, size: tuple[int, int]) -> int:
+        """Return how many queries the peer gets."""
+        return sampled_rows(*size, self.peer_flops)
+
+    def track_ratio_to_sdpa(self, size: tuple[int, int]) -> float:
+        rows = self.rows(size)
+        peer = polynomials.sdpa_forward(self.arrays, rows, 1.0 / math.sqrt(size[1]))
+        return ratio(self.ours, peer, self.pairs) * rows / size[0]
+
+    def track_ratio_to_uncertified(self, size: tuple[int, int]) -> float:
+        """Over `polynomial_attention` of the highest degree that it takes."""
+        degree = self.track_degree(size)
+        terms = TAYLOR[: degree + 1]
+        return ratio(
+            self.ours,
+            lambda: subquad.polynomial_attention(*self.arrays, terms, workers=1),
+            self.pairs,
+        )
+
+    def track_degree(self, size: tuple[int, int]) -> int:
+        _, info = self.ours()
+        return int(info.stats["degree"])
+
+    def track_rows_recomputed(self, size: tuple[int, int]) -> int:
+        _, info = self.ours()
+        return int(info.stats["rows_recomputed"])
+
+
 class Million:
     """Forward and backward pass over a million tokens, as a share of the limit: target L2."""
 
