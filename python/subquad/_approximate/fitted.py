@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .._products import product
 from .bounds import Approximant
 from .division import Cost, Division, Group
 from .head import Centred, Floats, Head
@@ -37,16 +38,22 @@ class _Pilot:
     """Of the keys, zero where a query does not see them."""
     value: Floats
     scale: float
+    workers: int
 
     def logits(self, lead: int | None, basis: Basis | None) -> tuple[Floats, Floats]:
         """Return logits of the leading and of the trailing directions."""
         if lead is None or basis is None:
-            whole: Floats = self.scale * (self.x @ self.y.T)
-            return whole, np.zeros((1, 1))
-        x, y = self.x @ basis.left, self.y @ basis.right
-        return self.scale * (x[:, :lead] @ y[:, :lead].T), self.scale * (
-            x[:, lead:] @ y[:, lead:].T
+            return self.scale * product(self.x, self.y.T, self.workers), np.zeros((1, 1))
+        x, y = basis.of_queries(self.x, self.workers), basis.of_keys(self.y, self.workers)
+        parts = (slice(None, lead), slice(lead, None))
+        leading, trailing = (
+            self.scale * product(x[:, part], y[:, part].T, self.workers) for part in parts
         )
+        return leading, trailing
+
+    def sums(self, weights: Floats) -> Floats:
+        """Return sums of the values by weight."""
+        return product(np.ascontiguousarray(weights), self.value, self.workers)
 
 
 def fit_division(
@@ -131,7 +138,7 @@ def _draw(centred: Centred, rng: np.random.Generator) -> _Pilot:
         array[some].astype(np.float64)
         for array, some in ((centred.x, rows), (centred.y, keys), (head.value, keys))
     )
-    return _Pilot(x, y, masses, value, head.scale)
+    return _Pilot(x, y, masses, value, head.scale, head.workers)
 
 
 def _fit(
@@ -192,13 +199,13 @@ def _error(
     seen = sums[:, 0] > 0.0
     if not (total[seen] > 0.0).all():
         return math.inf
-    exact = weights[seen] @ pilot.value / sums[seen]
-    off = made[seen] @ pilot.value / total[seen] - exact
+    exact = pilot.sums(weights[seen]) / sums[seen]
+    off = pilot.sums(made[seen]) / total[seen] - exact
     error = np.linalg.norm(off, axis=1).max(initial=0.0)
     for axis in kept.axes if gradient else ():
         # Slopes of the weights, as if they were weights.
         slopes = sum(table[u, k] * _slope((k, u), axis, a, b) for k, u in kept.terms())
         wrong = (slopes * pilot.masses - weights)[seen]
-        off = (wrong @ pilot.value - wrong.sum(axis=1, keepdims=True) * exact) / total[seen]
+        off = (pilot.sums(wrong) - wrong.sum(axis=1, keepdims=True) * exact) / total[seen]
         error = max(error, np.linalg.norm(off, axis=1).max(initial=0.0))
     return float(error)

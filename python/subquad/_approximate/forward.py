@@ -129,7 +129,8 @@ def turned(
     x = measures.centred.x[some]
     y = measures.centred.y[measures.kept] if measures.apart else measures.centred.y
     if p.basis is not None:
-        x, y = p.basis.of_queries(x), p.basis.of_keys(y)
+        workers = measures.centred.head.workers
+        x, y = p.basis.of_queries(x, workers), p.basis.of_keys(y, workers)
     return np.ascontiguousarray(x), np.ascontiguousarray(y)
 
 

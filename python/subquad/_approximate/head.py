@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._norms import row_norms
+from .._products import product
 
 __all__ = ["UP", "Centred", "Centres", "Floats", "Head", "blocks", "distances", "length", "norms"]
 
@@ -31,6 +32,7 @@ class Head:
     scale: float
     shift: int | None
     """Query i sees the keys ``j <= i + shift``; None: all."""
+    workers: int
 
     @property
     def seen(self) -> NDArray[np.int64]:
@@ -94,7 +96,7 @@ class Centred:
         centre = self.head.scale * self.centres.query.astype(np.float64)
         exponents = np.empty(len(self.head.key))
         for some in blocks(self.head.key):
-            exponents[some] = self.head.key[some].astype(np.float64) @ centre
+            exponents[some] = np.vecdot(self.head.key[some], centre)
         return exponents - float(self.centres.key.astype(np.float64) @ centre)
 
     @cached_property
@@ -129,7 +131,7 @@ class Centred:
         centre = self.head.scale * self.centres.key.astype(np.float64)
         constants = np.empty(len(self.head.query))
         for some in blocks(self.head.query):
-            constants[some] = self.head.query[some].astype(np.float64) @ centre
+            constants[some] = np.vecdot(self.head.query[some], centre)
         return constants + self.top
 
     @cached_property
@@ -142,7 +144,7 @@ class Centred:
         return float(np.expm1(2.0**-52 * ((self.head.key.shape[1] + 8) * size + 4)))
 
 
-def norms(rows: NDArray[Any], through: Floats | None = None) -> Floats:
+def norms(rows: NDArray[Any], through: Floats | None = None, workers: int = 1) -> Floats:
     """Norms of centred rows, or of ``rows @ through``: not below those of the unrounded rows."""
     kind = np.finfo(rows.dtype)
     # Every square, sum and product with a matrix rounds, and squares may underflow.
@@ -150,7 +152,7 @@ def norms(rows: NDArray[Any], through: Floats | None = None) -> Floats:
     found = np.empty(len(rows))
     matrix = None if through is None else through.astype(rows.dtype)
     for some in blocks(rows):
-        part = rows[some] if matrix is None else rows[some] @ matrix
+        part = rows[some] if matrix is None else product(rows[some], matrix, workers)
         found[some] = np.vecdot(part, part)
     found += rows.shape[1] * float(kind.smallest_normal)
     np.sqrt(found, out=found)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._products import product
 from .head import Floats
 
 __all__ = ["Basis", "Kept", "blocks_of"]
@@ -71,15 +72,13 @@ class Basis:
     left: Floats
     right: Floats
 
-    def of_queries(self, x: NDArray[Any]) -> NDArray[Any]:
+    def of_queries(self, x: NDArray[Any], workers: int) -> NDArray[Any]:
         """Return queries in it, in their type."""
-        turned: NDArray[Any] = x @ self.left.astype(x.dtype)
-        return turned
+        return product(x, self.left.astype(x.dtype), workers)
 
-    def of_keys(self, y: NDArray[Any]) -> NDArray[Any]:
+    def of_keys(self, y: NDArray[Any], workers: int) -> NDArray[Any]:
         """Return keys in it, in their type."""
-        turned: NDArray[Any] = y @ self.right.astype(y.dtype)
-        return turned
+        return product(y, self.right.astype(y.dtype), workers)
 
     def error(self, kind: np.dtype[Any]) -> float:
         """Bound what rounding and the inverse add to ``x.y``, over the product of the norms."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._products import product
 from .head import UP, Centred, Floats, blocks, distances, length, norms
 from .kept import Basis
 
@@ -91,9 +92,12 @@ class Measures:
         # x.y = (x left).(y right) - x residual y
         slack = math.sqrt(self.basis.error(np.dtype(np.float64)))
         return (
-            np.hypot(norms(self.centred.x, self.basis.left), slack * x),
-            np.hypot(norms(self.centred.y, self.basis.right), slack * y),
+            np.hypot(self._turned(self.centred.x, self.basis.left), slack * x),
+            np.hypot(self._turned(self.centred.y, self.basis.right), slack * y),
         )
+
+    def _turned(self, rows: NDArray[Any], through: Floats) -> Floats:
+        return norms(rows, through, self.centred.head.workers)
 
     @cached_property
     def basis(self) -> Basis | None:
@@ -112,7 +116,8 @@ class Measures:
             chosen = np.concatenate([leading, ~leading], axis=1).astype(rows.dtype)
             squares = np.empty((len(rows), 2 * len(leads)))
             for some in blocks(rows):
-                squares[some] = (rows[some] @ matrix) ** 2 @ chosen
+                part = product(rows[some], matrix, self.centred.head.workers)
+                squares[some] = product(part * part, chosen, self.centred.head.workers)
             blockwise = squares.T.reshape(2, len(leads), len(rows))
             lengths = (1.0 + slack) * np.sqrt(blockwise + tiny)
             found.append(lengths + slack * float(np.linalg.norm(through)) * norms(rows))
@@ -188,7 +193,8 @@ class Measures:
             return self.centred.head.over_seen(masses[:, np.newaxis] * y)
         sums = np.zeros((1, y.shape[1]))
         for some in blocks(y):
-            sums += masses[some] @ y[some].astype(np.float64)
+            part = y[some].astype(np.float64)
+            sums += product(masses[np.newaxis, some], part, self.centred.head.workers)
         return sums
 
     def lost(self, c: Floats, smallest: float, total: Floats) -> Floats:
@@ -196,7 +202,10 @@ class Measures:
         pairs = [self.lengths]
         if c.ndim > 1 and self.basis is not None:
             pairs.append(
-                (norms(self.centred.x, self.basis.left), norms(self.centred.y, self.basis.right))
+                (
+                    self._turned(self.centred.x, self.basis.left),
+                    self._turned(self.centred.y, self.basis.right),
+                )
             )
         x, y = (max(1.0, *(float(p[i].max(initial=0.0)) for p in pairs)) for i in range(2))
         most = self.centred.x.shape[1] * max(1.0, abs(self.centred.head.scale)) * x * y
@@ -219,7 +228,7 @@ class Measures:
         if self.centred.head.shift is not None or rows.second is not None:
             return rows
         root, slack = self._root
-        second = norms(self.centred.x[index], root) ** 2 + slack * rows.length**2
+        second = self._turned(self.centred.x[index], root) ** 2 + slack * rows.length**2
         # A product of numbers alone may exceed the range of Python's.
         scale = self.centred.head.scale
         return replace(rows, second=scale * (scale * (UP * second)) / rows.total)
@@ -231,7 +240,8 @@ class Measures:
         square = np.zeros((y.shape[1], y.shape[1]))
         for some in blocks(y):
             part = y[some].astype(np.float64)
-            square += part.T @ (masses[some, np.newaxis] * part)
+            weighed = masses[some, np.newaxis] * part
+            square += product(part.T, weighed, self.centred.head.workers)
         values, vectors = np.linalg.eigh(square)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         return root, (1e-10 + 2.0 * _ROUNDED) * float(np.trace(square))

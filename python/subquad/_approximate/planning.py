@@ -40,7 +40,7 @@ def head_of(problem: Problem, index: Shape) -> Head:
         return problem.widened(name, part).astype(problem.compute, copy=False)
 
     query, key, value = array("query"), array("key"), array("value")
-    return Head(query, key, value, problem.scale, problem.shift)
+    return Head(query, key, value, problem.scale, problem.shift, problem.workers)
 
 
 def plan_head(

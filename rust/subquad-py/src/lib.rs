@@ -6,6 +6,7 @@ mod attention;
 mod detach;
 mod halfspace;
 mod limits;
+mod linalg;
 mod polynomial;
 mod polynomial_sums;
 mod threads;
@@ -22,6 +23,8 @@ mod _subquad {
     use crate::halfspace::HalfspaceIndex;
     #[pymodule_export]
     use crate::limits::measure_limits;
+    #[pymodule_export]
+    use crate::linalg::matrix_product;
     #[pymodule_export]
     use crate::polynomial::{
         polynomial_backward, polynomial_features, polynomial_forward, polynomial_weights,

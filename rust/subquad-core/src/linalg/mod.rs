@@ -2,7 +2,9 @@
 
 mod eigen;
 mod gemm;
+mod product;
 pub(crate) mod tile;
 
 pub use eigen::symmetric_eigen;
 pub use gemm::{Product, gemm};
+pub use product::product;
