@@ -242,9 +242,11 @@ class Measures:
             part = y[some].astype(np.float64)
             weighed = masses[some, np.newaxis] * part
             square += product(part.T, weighed, self.centred.head.workers)
-        values, vectors = np.linalg.eigh(square)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        return root, (1e-10 + 2.0 * _ROUNDED) * float(np.trace(square))
+        trace = float(np.trace(square))
+        # What the root of a little more leaves out is less than what is added, rounding aside.
+        ridge = 1e-9 * trace + TINY
+        root = np.linalg.cholesky(square + ridge * np.eye(len(square)))
+        return root, 2.0 * _ROUNDED * trace
 
     @cached_property
     def spread(self) -> float:
