@@ -150,6 +150,11 @@ impl<'a> Par<'a> {
         Self { threads: n, stop: None }
     }
 
+    /// How many threads that may be.
+    pub(crate) fn workers(self) -> usize {
+        self.threads.max(1)
+    }
+
     /// Ask whether to give up.
     #[must_use]
     pub fn stop_if(self, stop: &'a Stop<'a>) -> Self {

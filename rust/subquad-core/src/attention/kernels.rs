@@ -74,6 +74,7 @@ pub trait Compute: Float {
         isa: Isa,
         job: &polynomial::Scan<'_, Self>,
         state: &mut State<Self>,
+        own: Option<&mut State<Self>>,
         scratch: &mut polynomial::Scratch<Self>,
         pulse: &Pulse<'_>,
     ) -> polynomial::Found;
@@ -85,6 +86,7 @@ pub trait Compute: Float {
         isa: Isa,
         job: &polynomial::ScanSlopes<'_, Self>,
         states: [&mut State<Self>; 2],
+        own: Option<&mut State<Self>>,
         scratch: &mut polynomial::Scratch<Self>,
         pulse: &Pulse<'_>,
     ) -> polynomial::Found;
@@ -178,21 +180,23 @@ macro_rules! compute {
                 isa: Isa,
                 job: &polynomial::Scan<'_, Self>,
                 state: &mut State<Self>,
+                own: Option<&mut State<Self>>,
                 scratch: &mut polynomial::Scratch<Self>,
                 pulse: &Pulse<'_>,
             ) -> polynomial::Found {
                 // SAFETY: passed on.
-                unsafe { polynomial::$scan(isa, job, state, scratch, pulse) }
+                unsafe { polynomial::$scan(isa, job, state, own, scratch, pulse) }
             }
             unsafe fn scan_slopes(
                 isa: Isa,
                 job: &polynomial::ScanSlopes<'_, Self>,
                 states: [&mut State<Self>; 2],
+                own: Option<&mut State<Self>>,
                 scratch: &mut polynomial::Scratch<Self>,
                 pulse: &Pulse<'_>,
             ) -> polynomial::Found {
                 // SAFETY: passed on.
-                unsafe { polynomial::$slopes(isa, job, states, scratch, pulse) }
+                unsafe { polynomial::$slopes(isa, job, states, own, scratch, pulse) }
             }
             unsafe fn back(
                 isa: Isa,

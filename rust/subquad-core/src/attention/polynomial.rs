@@ -36,11 +36,13 @@ mod kit;
 mod load;
 mod near;
 mod slopes;
+mod strand;
 mod sums;
 mod tasks;
 mod weight;
 
 use call::Call;
+use strand::Before;
 
 pub use causal::Scan;
 pub(in crate::attention) use causal::{scan_f32, scan_f64};
@@ -91,11 +93,17 @@ impl<T: Compute> Call<'_, T> {
     fn forward(&self, outcomes: &[Outcome<'_, T>]) -> Result<Stats> {
         let mut stats = Stats::default();
         let heads = &self.heads;
-        for heads in kit::groups(heads.len(), |a, b| heads[a].has_keys_of(&heads[b])) {
+        let groups = kit::groups(heads.len(), |a, b| heads[a].has_keys_of(&heads[b]));
+        if !self.sees_all() && self.prefers_strands(&groups) {
+            self.scan(0..heads.len(), None, outcomes, &mut stats)?;
+            return Ok(stats);
+        }
+        for group in groups {
             if self.sees_all() {
-                self.apply(heads, outcomes, &mut stats)?;
+                self.apply(group, outcomes, &mut stats)?;
             } else {
-                self.scan(heads, outcomes, &mut stats)?;
+                let parts = self.before(&heads[group.start], &mut stats)?;
+                self.scan(group, Some(&parts), outcomes, &mut stats)?;
             }
         }
         Ok(stats)
@@ -129,28 +137,29 @@ impl<T: Compute> Call<'_, T> {
         found.try_for_each(|(i, found)| found.accept(heads.start + i / blocks, stats))
     }
 
-    /// The same, where each sees those up to a place of its own.
+    /// Rows of heads whose queries see the keys up to a place of their own; with parts, the keys are the same.
     fn scan(
         &self,
         heads: Range<usize>,
+        parts: Option<&[Before<T>]>,
         outcomes: &[Outcome<'_, T>],
         stats: &mut Stats,
     ) -> Result<()> {
-        let Self { kit, isa, pool, par, .. } = self;
-        let parts = self.before(&self.heads[heads.start], stats)?;
-        let found = par.map(heads.len() * parts.len(), |i, pulse| {
-            let h = heads.start + i / parts.len();
-            let before = &parts[i % parts.len()];
+        let Self { kit, isa, pool, .. } = self;
+        let found = self.scans(heads.clone(), parts, stats, |h, before, own, pulse| {
             let job = Scan { kit, head: &self.heads[h], before, outcome: outcomes[h] };
             let mut state = kit.state();
             // SAFETY: as above.
-            pool.with(
+            let found = pool.with(
                 || Scratch::new(kit),
-                |scratch| unsafe { T::scan(*isa, &job, &mut state, scratch, pulse) },
-            )
+                |scratch| unsafe { T::scan(*isa, &job, &mut state, own, scratch, pulse) },
+            );
+            ((), found)
         })?;
-        let mut found = found.iter().enumerate();
-        found.try_for_each(|(i, found)| found.accept(heads.start + i / parts.len(), stats))
+        let mut found = heads.zip(&found);
+        found.try_for_each(|(h, parts)| {
+            parts.iter().try_for_each(|(_, found)| found.accept(h, stats))
+        })
     }
 }
 

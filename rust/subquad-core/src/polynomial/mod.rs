@@ -12,4 +12,4 @@ mod words;
 pub(crate) use derive::{derive, derive_apart};
 pub(crate) use features::{BLOCK, TILE};
 pub use monomials::{Monomials, features};
-pub(crate) use state::{ROWS as SPARE, State, Workspace, absorb, read};
+pub(crate) use state::{ROWS as SPARE, State, Workspace, absorb, absorb_twice, over_columns, read};

@@ -102,11 +102,29 @@ pub(crate) unsafe fn absorb<V: Lanes, const R: usize, const C: usize>(
     state: &mut State<V::T>,
     work: &mut Workspace<V::T>,
     x: *const V::T,
+    tile: (*const V::T, *const V::T),
+    factors: *const V::T,
+) {
+    // SAFETY: the caller's promises.
+    unsafe { absorb_twice::<V, R, C>((state, None), work, x, tile, factors) };
+}
+
+/// As [`absorb`], to two states if there are two: for the price of one, as products are at hand.
+///
+/// # Safety
+///
+/// As [`absorb`]; both states must be of these features.
+#[inline(always)]
+pub(crate) unsafe fn absorb_twice<V: Lanes, const R: usize, const C: usize>(
+    (state, mut also): (&mut State<V::T>, Option<&mut State<V::T>>),
+    work: &mut Workspace<V::T>,
+    x: *const V::T,
     (values, weights): (*const V::T, *const V::T),
     factors: *const V::T,
 ) {
     let columns = state.columns;
     let (block, sums, mass) = (work.block.ptr(), state.sums.ptr(), state.mass.ptr());
+    let also = also.as_mut().map(|also| (also.sums.ptr(), also.mass.ptr()));
     work.features.restart();
     let mut base = 0;
     // SAFETY: the caller's promises; tiles of sums reach at most `ROWS` beyond the last feature.
@@ -117,10 +135,11 @@ pub(crate) unsafe fn absorb<V: Lanes, const R: usize, const C: usize>(
                 break;
             }
             for i in (0..count).step_by(R) {
-                let (a, to) = (block.add(i * TILE), sums.add((base + i) * columns));
+                let (a, at) = (block.add(i * TILE), (base + i) * columns);
                 let by = Some(factors.add(base + i));
                 let (b, vectors) = ((values, columns), columns / V::N);
-                over_columns::<V, R, C>((a, TILE, 1), b, TILE, (to, columns), vectors, by);
+                let to = (sums.add(at), also.map(|(sums, _)| sums.add(at)), columns);
+                over_columns::<V, R, C>((a, TILE, 1), b, TILE, to, vectors, by);
             }
             for i in 0..count {
                 let f = block.add(i * TILE);
@@ -128,8 +147,13 @@ pub(crate) unsafe fn absorb<V: Lanes, const R: usize, const C: usize>(
                 for t in (0..TILE).step_by(V::N) {
                     sum = V::load(f.add(t)).fma(V::load(weights.add(t)), sum);
                 }
+                let sum = sum.sum() * *factors.add(base + i);
                 let mass = mass.add(base + i);
-                *mass = *mass + sum.sum() * *factors.add(base + i);
+                *mass = *mass + sum;
+                if let Some((_, mass)) = also {
+                    let mass = mass.add(base + i);
+                    *mass = *mass + sum;
+                }
             }
             base += count;
         }
@@ -165,7 +189,7 @@ pub(crate) unsafe fn read<V: Lanes, const R: usize, const C: usize>(
             for t in (0..TILE).step_by(R) {
                 let (a, to) = (block.add(t).cast_const(), rows.add(t * columns));
                 let (b, vectors) = ((sums, columns), columns / V::N);
-                over_columns::<V, R, C>((a, 1, TILE), b, count, (to, columns), vectors, None);
+                over_columns::<V, R, C>((a, 1, TILE), b, count, (to, None, columns), vectors, None);
             }
             for t in (0..TILE).step_by(V::N) {
                 let mut sum = V::load(masses.add(t));
@@ -201,18 +225,18 @@ pub(super) unsafe fn silence<T: Float>(
     }
 }
 
-/// `R` rows of a product, over all its columns, added to what is there; each row times its factor, if there
-/// are any.
+/// `R` rows of a product, over all its columns, added to what is there, and there also if there are two places;
+/// each row times its factor, if there are any. `a` is `(first, from row to row, from step to step)`.
 ///
 /// # Safety
 ///
 /// As [`accumulate`] and [`add_to`], for so many vectors.
 #[inline(always)]
-unsafe fn over_columns<V: Lanes, const R: usize, const C: usize>(
+pub(crate) unsafe fn over_columns<V: Lanes, const R: usize, const C: usize>(
     a: (*const V::T, usize, usize),
     (b, b_step): (*const V::T, usize),
     depth: usize,
-    (to, stride): (*mut V::T, usize),
+    (to, also, stride): (*mut V::T, Option<*mut V::T>, usize),
     vectors: usize,
     factors: Option<*const V::T>,
 ) {
@@ -224,6 +248,9 @@ unsafe fn over_columns<V: Lanes, const R: usize, const C: usize>(
             accumulate(&mut acc, a, (b.add(c * V::N), b_step), depth);
             scale(&mut acc, factors);
             add_to(to.add(c * V::N), stride, &acc);
+            if let Some(also) = also {
+                add_to(also.add(c * V::N), stride, &acc);
+            }
             c += C;
         }
         while c < vectors {
@@ -231,6 +258,9 @@ unsafe fn over_columns<V: Lanes, const R: usize, const C: usize>(
             accumulate(&mut acc, a, (b.add(c * V::N), b_step), depth);
             scale(&mut acc, factors);
             add_to(to.add(c * V::N), stride, &acc);
+            if let Some(also) = also {
+                add_to(also.add(c * V::N), stride, &acc);
+            }
             c += 1;
         }
     }

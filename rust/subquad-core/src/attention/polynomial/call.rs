@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::kit::Kit;
-use super::tasks::{Scratch, Sum};
-use super::{Extent, Polynomial, State, load, parts};
+use super::tasks::{Found, Scratch, Sum};
+use super::{Extent, Polynomial, State, TILE, load, parts};
 use crate::Result;
 use crate::attention::{Compute, Problem, Stats, Visible};
 use crate::mat::Rows;
-use crate::par::Par;
+use crate::par::{Par, Pulse};
 use crate::scratch::Pool;
 use crate::simd::Isa;
 
@@ -70,7 +70,8 @@ impl<'a, T: Compute> Call<'a, T> {
             Some(_) => self.kit.zeros.clone(),
             None => load::mean::<T>(&head.value),
         };
-        let sums = self.sums(head, &parts(head.key.rows()), &mean)?;
+        let pieces: Vec<_> = parts(head.key.rows()).into_iter().map(tiles).collect();
+        let sums = self.sums(head, &pieces, &mean)?;
         let mut all = self.kit.state();
         let mut longest: f64 = 0.0;
         for (state, report) in &sums {
@@ -81,66 +82,33 @@ impl<'a, T: Compute> Call<'a, T> {
         Ok((all, Extent { mean, longest }))
     }
 
-    /// The sums over some ranges of keys.
-    fn sums(
+    /// The sums over some pieces of the keys, which are tiles each.
+    pub fn sums(
         &self,
         head: &Operands<'_>,
-        ranges: &[Range<usize>],
+        pieces: &[Vec<Range<usize>>],
         mean: &[T],
-    ) -> Result<Vec<(State<T>, super::Found)>> {
-        let Self { kit, isa, pool, .. } = self;
-        self.par.map(ranges.len(), |i, pulse| {
-            let job = Sum { kit, head, keys: ranges[i].clone(), mean };
-            let mut state = kit.state();
-            // SAFETY: the state is one of this kit's features.
-            let found = pool.with(
-                || Scratch::new(kit),
-                |scratch| unsafe { T::sum(*isa, &job, &mut state, scratch, pulse) },
-            );
+    ) -> Result<Vec<(State<T>, Found)>> {
+        self.par.map(pieces.len(), |i, pulse| {
+            let mut state = self.kit.state();
+            let found = self.add_sums(head, &pieces[i], mean, &mut state, pulse);
             (state, found)
         })
     }
 
-    /// Where a causal scan begins.
-    pub fn before(&self, head: &Operands<'_>, stats: &mut Stats) -> Result<Vec<Before<T>>> {
-        let kit = &self.kit;
-        let keys = head.key.rows();
-        let rows = parts(head.query.rows());
-        let mut start = 0;
-        let between: Vec<Range<usize>> = rows
-            .iter()
-            .map(|rows| {
-                let end = kit.visible.keys(rows.start, keys).end;
-                std::mem::replace(&mut start, end)..end
-            })
-            .collect();
-        // Pieces of what lies between two parts, as it may be long.
-        let (owners, pieces): (Vec<usize>, Vec<Range<usize>>) = between
-            .iter()
-            .enumerate()
-            .flat_map(|(i, between)| {
-                let moved = move |piece: Range<usize>| {
-                    (i, between.start + piece.start..between.start + piece.end)
-                };
-                parts(between.len()).into_iter().map(moved)
-            })
-            .unzip();
-        let sums = self.sums(head, &pieces, &kit.zeros)?;
-        let (mut all, mut longest) = (kit.state(), 0.0_f64);
-        let mut next = owners.iter().zip(&sums).peekable();
-        let mut found = Vec::with_capacity(rows.len());
-        for (i, rows) in rows.into_iter().enumerate() {
-            while let Some((_, (state, report))) = next.next_if(|(owner, _)| **owner == i) {
-                all.add(state);
-                longest = longest.max(report.longest);
-                stats.take(&report.counts);
-            }
-            let mut state = kit.state();
-            state.add(&all);
-            let extent = Extent { mean: kit.zeros.clone(), longest };
-            found.push(Before { rows, state, extent });
-        }
-        Ok(found)
+    /// Adds the sums over some tiles of keys.
+    pub fn add_sums(
+        &self,
+        head: &Operands<'_>,
+        tiles: &[Range<usize>],
+        mean: &[T],
+        state: &mut State<T>,
+        pulse: &Pulse<'_>,
+    ) -> Found {
+        let Self { kit, isa, pool, .. } = self;
+        let job = Sum { kit, head, tiles, mean };
+        // SAFETY: the state is one of this kit's features.
+        pool.with(|| Scratch::new(kit), |s| unsafe { T::sum(*isa, &job, state, s, pulse) })
     }
 
     /// Does a query see all keys?
@@ -149,9 +117,8 @@ impl<'a, T: Compute> Call<'a, T> {
     }
 }
 
-/// A part of the queries, and the sums over the keys that the first of them sees.
-pub struct Before<T> {
-    pub rows: Range<usize>,
-    pub state: State<T>,
-    pub extent: Extent<T>,
+/// Tiles of some tokens.
+pub fn tiles(tokens: Range<usize>) -> Vec<Range<usize>> {
+    let end = tokens.end;
+    tokens.step_by(TILE).map(|start| start..end.min(start + TILE)).collect()
 }

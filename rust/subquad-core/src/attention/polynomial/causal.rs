@@ -1,19 +1,20 @@
 //! Causal attention: a scan over tiles of queries.
 //!
 //! The keys that all queries of a tile see are in the sums; those that only some see are looked at one by one;
-//! then the tile's keys enter the sums. Parts of the queries begin with the sums over all keys before them,
-//! which other tasks have taken.
+//! then the tile's keys enter the sums. Parts of the queries begin with the sums over all keys before them, see
+//! [`strand`](super::strand).
 
 use std::ops::Range;
 
-use super::call::{Before, Operands};
+use super::call::Operands;
 use super::kit::Kit;
 use super::near::{logits, multiply_add, weigh};
+use super::strand::Before;
 use super::tasks::{Found, Outcome, Scratch, finish};
 use super::{Extent, State, TILE, load};
 use crate::linalg::tile::add_to;
 use crate::par::Pulse;
-use crate::polynomial::{absorb, read};
+use crate::polynomial::{absorb_twice, read};
 use crate::simd::{Float, Lanes, multiversion};
 
 /// Rows of the output, one tile after the other.
@@ -61,25 +62,28 @@ impl Place {
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn scan_f32(job: &Scan<'_, f32>, state: &mut State<f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = scan_body {
+    pub(in crate::attention) unsafe fn scan_f32(job: &Scan<'_, f32>, state: &mut State<f32>, own: Option<&mut State<f32>>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = scan_body {
         v4: [avx512::F32x16, 6, 4, 4, 6], v3: [avx2::F32x8, 6, 2, 6, 2], portable: [portable::F32x4, 6, 2, 6, 2],
     }
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn scan_f64(job: &Scan<'_, f64>, state: &mut State<f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = scan_body {
+    pub(in crate::attention) unsafe fn scan_f64(job: &Scan<'_, f64>, state: &mut State<f64>, own: Option<&mut State<f64>>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = scan_body {
         v4: [avx512::F64x8, 6, 4, 4, 6], v3: [avx2::F64x4, 6, 2, 6, 2], portable: [portable::F64x2, 6, 2, 6, 2],
     }
 }
 
+/// The keys of the part are added to `own`, if somebody wants to know.
+///
 /// # Safety
 ///
-/// State and scratch must be of the kit, and no other task may write the job's rows; the instruction set must
+/// States and scratch must be of the kit, and no other task may write the job's rows; the instruction set must
 /// be enabled.
 #[inline(always)]
 unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, const DC: usize>(
     job: &Scan<'_, V::T>,
     state: &mut State<V::T>,
+    mut own: Option<&mut State<V::T>>,
     scratch: &mut Scratch<V::T>,
     pulse: &Pulse<'_>,
 ) -> Found {
@@ -87,6 +91,7 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
     let (dim, columns) = (kit.monomials.dim(), kit.columns);
     let Before { rows: part, state: before, extent } = job.before;
     let mut found = Found { longest: extent.longest, ..Found::default() };
+    let mut extent = Extent { mean: extent.mean.clone(), longest: extent.longest };
     state.clear();
     state.add(before);
     for place in Place::of(kit, part.clone(), head.key.rows()) {
@@ -108,18 +113,19 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
                 logits::<V, DR, DC>(dim, x, scratch.keys.ptr(), place.near, s);
                 weigh::<V>(kit, s, near, place.near, None, |j| place.first_to_see(kit, j));
                 let to = (scratch.rows.ptr(), scratch.masses.ptr());
-                add_near::<V, R>(kit, place.near, scratch, to);
+                add_near::<V, R, C>(kit, place.near, scratch, to);
             }
         }
-        let extent = Extent { mean: extent.mean.clone(), longest: found.longest };
+        extent.longest = found.longest;
         // SAFETY: the caller's promise.
         unsafe {
             finish(kit, head, &extent, job.outcome, place.rows.clone(), scratch, &mut found);
-            if !place.keys.is_empty() && place.rows.end < part.end {
+            if !place.keys.is_empty() && (place.rows.end < part.end || own.is_some()) {
                 let (rows, masses) = (scratch.key_rows.ptr(), scratch.key_masses.ptr());
                 let tile = (rows.cast_const(), masses.cast_const());
-                let y = scratch.keys.ptr();
-                absorb::<V, R, C>(state, &mut scratch.work, y, tile, kit.factors.as_ptr());
+                let (y, factors) = (scratch.keys.ptr(), kit.factors.as_ptr());
+                let states = (&mut *state, own.as_deref_mut());
+                absorb_twice::<V, R, C>(states, &mut scratch.work, y, tile, factors);
             }
         }
         found.counts.tiles += 1;
@@ -161,7 +167,7 @@ pub unsafe fn load_keys<V: Lanes>(
 ///
 /// The instruction set must be enabled.
 #[inline(always)]
-unsafe fn add_near<V: Lanes, const R: usize>(
+unsafe fn add_near<V: Lanes, const R: usize, const C: usize>(
     kit: &Kit<V::T>,
     keys: usize,
     scratch: &mut Scratch<V::T>,
@@ -173,7 +179,7 @@ unsafe fn add_near<V: Lanes, const R: usize>(
     unsafe {
         let size = (TILE, kit.columns / V::N);
         let to = (rows, kit.columns);
-        multiply_add::<V, R>((near, 1, TILE), (values, kit.columns), keys, to, size);
+        multiply_add::<V, R, C>((near, 1, TILE), (values, kit.columns), keys, to, size);
         for t in (0..TILE).step_by(V::N) {
             let mut sum = [[V::splat(V::T::default()); 1]; 1];
             for j in 0..keys {

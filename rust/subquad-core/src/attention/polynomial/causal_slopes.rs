@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::call::{Before, Operands};
+use super::call::Operands;
 use super::causal::{Place, load_keys};
 use super::key_slopes::settle_keys;
 use super::kit::Kit;
@@ -14,10 +14,11 @@ use super::near::{self, logits, multiply_add, weigh};
 use super::slopes::{
     Upstream, add_columns, add_rows, derive_tile, derive_undivided, divide, row_slopes,
 };
+use super::strand::Before;
 use super::tasks::{Found, Scratch};
 use super::{Extent, RowSums, State, SumsGradients, TILE, load};
 use crate::par::Pulse;
-use crate::polynomial::absorb;
+use crate::polynomial::{absorb, absorb_twice};
 use crate::simd::{Float, Lanes, multiversion};
 
 /// Slopes of some queries, and of the keys that they see in part.
@@ -46,18 +47,19 @@ pub struct Back<'a, T> {
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn scan_slopes_f32(job: &ScanSlopes<'_, f32>, states: [&mut State<f32>; 2], scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = scan_body {
+    pub(in crate::attention) unsafe fn scan_slopes_f32(job: &ScanSlopes<'_, f32>, states: [&mut State<f32>; 2], own: Option<&mut State<f32>>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = scan_body {
         v4: [avx512::F32x16, 6, 4, 4, 6], v3: [avx2::F32x8, 6, 2, 6, 2], portable: [portable::F32x4, 6, 2, 6, 2],
     }
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn scan_slopes_f64(job: &ScanSlopes<'_, f64>, states: [&mut State<f64>; 2], scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = scan_body {
+    pub(in crate::attention) unsafe fn scan_slopes_f64(job: &ScanSlopes<'_, f64>, states: [&mut State<f64>; 2], own: Option<&mut State<f64>>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = scan_body {
         v4: [avx512::F64x8, 6, 4, 4, 6], v3: [avx2::F64x4, 6, 2, 6, 2], portable: [portable::F64x2, 6, 2, 6, 2],
     }
 }
 
-/// `states` are the sums over the keys, and the slopes of such sums, to which the queries are added.
+/// The states are the sums over the keys, and the slopes of such sums, to which the queries are added; the keys
+/// of the part are added to `own`, if somebody wants to know.
 ///
 /// # Safety
 ///
@@ -67,6 +69,7 @@ multiversion! {
 unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, const DC: usize>(
     job: &ScanSlopes<'_, V::T>,
     [state, slopes]: [&mut State<V::T>; 2],
+    mut own: Option<&mut State<V::T>>,
     scratch: &mut Scratch<V::T>,
     pulse: &Pulse<'_>,
 ) -> Found {
@@ -113,7 +116,7 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
             }
             job.kept.store(rows.clone(), columns, scratch);
             if place.near > 0 {
-                near_slopes::<V, DR>(job, &place, scratch, &mut found);
+                near_slopes::<V, R, C, DR, DC>(job, &place, scratch, &mut found);
             }
             if let Some(to) = &job.to.query {
                 add_columns(to, rows.clone(), dim, scratch.slopes.ptr());
@@ -121,11 +124,12 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
             let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
             let factors = kit.factors.as_ptr();
             absorb::<V, R, C>(slopes, &mut scratch.work, x, tile, factors);
-            if !place.keys.is_empty() && rows.end < part.end {
+            if !place.keys.is_empty() && (rows.end < part.end || own.is_some()) {
                 let (rows, masses) = (scratch.key_rows.ptr(), scratch.key_masses.ptr());
                 let tile = (rows.cast_const(), masses.cast_const());
                 let y = scratch.keys.ptr();
-                absorb::<V, R, C>(state, &mut scratch.work, y, tile, factors);
+                let states = (&mut *state, own.as_deref_mut());
+                absorb_twice::<V, R, C>(states, &mut scratch.work, y, tile, factors);
             }
         }
         found.counts.tiles += 1;
@@ -168,7 +172,13 @@ unsafe fn near_upstream<V: Lanes, const R: usize, const C: usize>(
 ///
 /// As [`scan_body`].
 #[inline(always)]
-unsafe fn near_slopes<V: Lanes, const R: usize>(
+unsafe fn near_slopes<
+    V: Lanes,
+    const R: usize,
+    const C: usize,
+    const DR: usize,
+    const DC: usize,
+>(
     job: &ScanSlopes<'_, V::T>,
     place: &Place,
     scratch: &mut Scratch<V::T>,
@@ -185,7 +195,7 @@ unsafe fn near_slopes<V: Lanes, const R: usize>(
         near::settle::<V>(s, by_logit, up, keys, &mut found.terms, from);
         let (y, slope) = (scratch.keys.ptr(), scratch.slopes.ptr());
         let vectors = TILE / V::N;
-        multiply_add::<V, R>((y, TILE, 1), (up, TILE), keys, (slope, TILE), (dim, vectors));
+        multiply_add::<V, DR, DC>((y, TILE, 1), (up, TILE), keys, (slope, TILE), (dim, vectors));
         if let Some(to) = &job.to.key {
             let zeros = vec![V::T::ZERO; wide];
             let into = (scratch.queries.ptr(), scratch.others.ptr());
@@ -193,7 +203,7 @@ unsafe fn near_slopes<V: Lanes, const R: usize>(
             let (x, sums) = (scratch.queries.ptr(), scratch.key_slopes.ptr());
             scratch.key_slopes.slice(TILE * wide).fill(V::T::ZERO);
             let size = (keys, wide / V::N);
-            multiply_add::<V, R>((up, TILE, 1), (x, wide), TILE, (sums, wide), size);
+            multiply_add::<V, R, C>((up, TILE, 1), (x, wide), TILE, (sums, wide), size);
             add_rows(to, seen.clone(), wide, sums);
         }
         if let Some(to) = &job.to.value {
@@ -201,7 +211,13 @@ unsafe fn near_slopes<V: Lanes, const R: usize>(
             scratch.key_slopes.slice(TILE * columns).fill(V::T::ZERO);
             let (weights, rows) = (scratch.near.ptr(), scratch.rows.ptr());
             let size = (keys, columns / V::N);
-            multiply_add::<V, R>((weights, TILE, 1), (rows, columns), TILE, (sums, columns), size);
+            multiply_add::<V, R, C>(
+                (weights, TILE, 1),
+                (rows, columns),
+                TILE,
+                (sums, columns),
+                size,
+            );
             add_rows(to, seen.clone(), columns, sums);
         }
         if let Some(to) = &job.to.masses {

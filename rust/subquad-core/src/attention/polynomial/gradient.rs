@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use super::call::{Before, Call};
+use super::call::Call;
 use super::causal_slopes::{Back, ScanSlopes};
 use super::key_slopes::KeySlopes;
 use super::kit;
 use super::slopes::{QuerySlopes, Upstream};
+use super::strand::Before;
 use super::tasks::Scratch;
 use super::{Extent, Polynomial, ROWS, RowSums, State, SumsGradients, parts};
 use crate::attention::{Compute, HeadGradients, Problem, Stats};
@@ -151,10 +152,12 @@ impl<T: Compute> Call<'_, T> {
         terms: usize,
         stats: &mut Stats,
     ) -> Result<Vec<f64>> {
-        let parts = self.before(&self.heads[heads.start], stats)?;
+        let first = &self.heads[heads.start];
+        let parts =
+            if self.prefers_a_strand(&heads) { None } else { Some(self.before(first, stats)?) };
         let mut sums = vec![0.0; terms];
         for h in heads {
-            self.causal_head((h, &parts), upstream[h], gradients[h], &mut sums, stats)?;
+            self.causal_head((h, parts.as_deref()), upstream[h], gradients[h], &mut sums, stats)?;
         }
         Ok(sums)
     }
@@ -162,7 +165,7 @@ impl<T: Compute> Call<'_, T> {
     /// Adds the gradients of a head, and of the coefficients.
     fn causal_head(
         &self,
-        (h, parts): (usize, &[Before<T>]),
+        (h, before): (usize, Option<&[Before<T>]>),
         upstream: Upstream<'_>,
         to: SumsGradients<'_, T>,
         terms: &mut [f64],
@@ -176,8 +179,9 @@ impl<T: Compute> Call<'_, T> {
             rows: MatCell::from_slice(&mut rows, l, columns),
             sums: MatCell::from_slice(&mut sums, l, 1),
         };
-        let found = par.map(parts.len(), |i, pulse| {
-            let (before, terms) = (&parts[i], !terms.is_empty());
+        let wanted = !terms.is_empty();
+        let found = self.scans(h..h + 1, before, stats, |_, before, own, pulse| {
+            let terms = wanted;
             let job = ScanSlopes { kit, head, before, upstream, to, kept, terms };
             let (mut state, mut slopes) = (kit.state(), kit.state());
             // SAFETY: parts have rows of their own, and so have the keys behind their tiles; nobody else has
@@ -185,11 +189,12 @@ impl<T: Compute> Call<'_, T> {
             let found = pool.with(
                 || Scratch::new(kit),
                 |scratch| unsafe {
-                    T::scan_slopes(*isa, &job, [&mut state, &mut slopes], scratch, pulse)
+                    T::scan_slopes(*isa, &job, [&mut state, &mut slopes], own, scratch, pulse)
                 },
             );
             (slopes, found)
         })?;
+        let found: Vec<_> = found.into_iter().flatten().collect();
         for (_, found) in &found {
             found.accept(h, stats)?;
             add_terms(terms, &found.terms);
@@ -198,7 +203,7 @@ impl<T: Compute> Call<'_, T> {
             return Ok(());
         }
         // Behind every part; at last, behind the keys that all queries see.
-        let mut behind = Vec::with_capacity(parts.len());
+        let mut behind = Vec::with_capacity(found.len());
         let mut all = kit.state();
         for (slopes, _) in found.iter().rev() {
             let mut state = kit.state();
@@ -207,8 +212,9 @@ impl<T: Compute> Call<'_, T> {
             all.add(slopes);
         }
         behind.reverse();
+        let parts = parts(l);
         let back = par.map(parts.len(), |i, pulse| {
-            let rows = parts[i].rows.clone();
+            let rows = parts[i].clone();
             let job = Back { kit, head, rows, behind: &behind[i], to, kept };
             let mut state = kit.state();
             // SAFETY: as above.
@@ -219,7 +225,8 @@ impl<T: Compute> Call<'_, T> {
         })?;
         back.iter().try_for_each(|found| found.accept(h, stats))?;
         let keys = kit.visible.keys(0, head.key.rows()).end;
-        self.key_slopes((h, keys), &all, &parts[0].extent, to, stats)
+        let extent = Extent { mean: kit.zeros.clone(), longest: 0.0 };
+        self.key_slopes((h, keys), &all, &extent, to, stats)
     }
 }
 

@@ -58,9 +58,11 @@ impl<T: Compute> Kit<T> {
         let degrees: Vec<_> = (0..coefficients.len()).map(of_degree).collect();
         let zero = |t: &usize| coefficients[*t] == 0.0;
         let dead = (0..coefficients.len()).filter(zero).map(of_degree).collect();
-        let keys = head.map_or(0, |head| head.key.rows());
-        let tiles = parts(keys).first().map_or(0, |part| part.len().div_ceil(TILE));
-        let roundings = 3 * monomials.degree() + 6 + TILE + tiles + PARTS + BLOCK + room / BLOCK;
+        let tiles = parts(tokens).first().map_or(0, |part| part.len().div_ceil(TILE));
+        // Of a scan, what is before a part is itself in parts, and gets the tiles of one more.
+        let scans = if problem.visible == Visible::ALL { 1 } else { 2 };
+        let sums = scans * (tiles + PARTS);
+        let roundings = 3 * monomials.degree() + 6 + TILE + sums + BLOCK + room / BLOCK;
         let rounding = 1.01 * roundings as f64 * T::UNIT_ROUNDOFF;
         let zeros = vec![T::ZERO; columns];
         let terms = coefficients.iter().map(|&c| T::from_f64(c)).collect();

@@ -4,7 +4,8 @@
 
 use super::TILE;
 use super::kit::Kit;
-use crate::linalg::tile::{Tile, accumulate, add_to, zero};
+use crate::linalg::tile::{Tile, accumulate, zero};
+use crate::polynomial::over_columns;
 use crate::simd::{Float, Lanes, unroll};
 
 /// `x . y` of every query and every key of two tiles, for the first `keys` keys.
@@ -86,25 +87,21 @@ pub unsafe fn weigh<V: Lanes>(
 ///
 /// # Safety
 ///
-/// As [`accumulate`] and [`add_to`], for so many; `a` is `(first, from row to row, from step to step)`, `b` and
-/// `to` are `(first, from row to row)`.
+/// As [`over_columns`], for so many; `b` and `to` are `(first, from row to row)`.
 #[inline(always)]
-pub unsafe fn multiply_add<V: Lanes, const R: usize>(
+pub unsafe fn multiply_add<V: Lanes, const R: usize, const C: usize>(
     a: (*const V::T, usize, usize),
-    (b, b_step): (*const V::T, usize),
+    b: (*const V::T, usize),
     depth: usize,
     (to, stride): (*mut V::T, usize),
     (rows, vectors): (usize, usize),
 ) {
     for r in (0..rows).step_by(R) {
-        for c in 0..vectors {
-            // SAFETY: the caller's promises.
-            unsafe {
-                let mut acc: Tile<V, R, 1> = zero();
-                let a = (a.0.add(r * a.1), a.1, a.2);
-                accumulate(&mut acc, a, (b.add(c * V::N), b_step), depth);
-                add_to(to.add(r * stride + c * V::N), stride, &acc);
-            }
+        // SAFETY: the caller's promises.
+        unsafe {
+            let a = (a.0.add(r * a.1), a.1, a.2);
+            let to = (to.add(r * stride), None, stride);
+            over_columns::<V, R, C>(a, b, depth, to, vectors, None);
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::{Error, Result};
 pub struct Sum<'a, T> {
     pub kit: &'a Kit<T>,
     pub head: &'a Operands<'a>,
-    pub keys: Range<usize>,
+    /// Keys that enter the sums at once, at least one.
+    pub tiles: &'a [Range<usize>],
     pub mean: &'a [T],
 }
 
@@ -167,11 +168,10 @@ unsafe fn sum_body<V: Lanes, const R: usize, const C: usize>(
 ) -> Found {
     let (kit, head) = (job.kit, job.head);
     let mut found = Found::default();
-    for start in job.keys.clone().step_by(TILE) {
+    for some in job.tiles {
         if pulse.stopped() {
             break;
         }
-        let some = start..job.keys.end.min(start + TILE);
         let (x, values, ones) = (scratch.tokens.ptr(), scratch.rows.ptr(), scratch.masses.ptr());
         // SAFETY: the keys exist, and the scratch has room for a tile of them.
         unsafe {
@@ -191,8 +191,9 @@ unsafe fn sum_body<V: Lanes, const R: usize, const C: usize>(
         }
         found.counts.tiles += 1;
     }
-    found.counts.flops = kit.flops(job.keys.len());
-    found.counts.bytes_read = head.key.bytes(job.keys.len()) + head.value.bytes(job.keys.len());
+    let keys = job.tiles.iter().map(ExactSizeIterator::len).sum();
+    found.counts.flops = kit.flops(keys);
+    found.counts.bytes_read = head.key.bytes(keys) + head.value.bytes(keys);
     found
 }
 

@@ -206,9 +206,14 @@ fn gradients_are_as_large_as_what_they_are_of() {
 
 #[test]
 fn threads_change_nothing() {
-    let case = Case::new([20_000, 17_000, 3, 4], &TAYLOR[..3], Visible::ALL, 5);
-    let one = case.found::<f32>(1);
-    for threads in [2, 3] {
-        assert_eq!(case.found::<f32>(threads), one);
+    // Three parts, also of a scan; keys that all queries see, and keys that few do.
+    let sizes = [33_000, 34_000, 3, 5];
+    let scans = [0, 17_000, -3, -17_000].map(|shift| Visible::causal(shift, None));
+    for visible in scans.into_iter().chain([Visible::ALL]) {
+        let case = Case::new(sizes, &TAYLOR[..3], visible, 5);
+        let one = case.found::<f32>(1);
+        for threads in [2, 3] {
+            assert!(case.found::<f32>(threads) == one, "{visible:?}, {threads}");
+        }
     }
 }
