@@ -11,6 +11,7 @@ use crate::{Error, Result};
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod bf16;
 mod float_mode;
 pub(crate) mod ints;
 mod lanes;
@@ -18,6 +19,7 @@ pub(crate) mod portable;
 #[cfg(test)]
 mod tests;
 
+pub use bf16::Bf16;
 pub(crate) use float_mode::default_float_mode;
 pub use lanes::Float;
 pub(crate) use lanes::{Element, Exp2, Lanes, transpose};

@@ -44,7 +44,7 @@ pub use kernels::Compute;
 pub use plan::{Kernel, Plan};
 pub use polynomial::{
     Polynomial, RowSums, SumsGradients, polynomial_backward, polynomial_forward, polynomial_sums,
-    polynomial_sums_grad,
+    polynomial_sums_grad, polynomial_sums_half,
 };
 pub use visible::Visible;
 

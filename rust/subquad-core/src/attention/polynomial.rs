@@ -31,6 +31,7 @@ mod call;
 mod causal;
 mod causal_slopes;
 mod gradient;
+mod half;
 mod key_slopes;
 mod kit;
 mod load;
@@ -51,13 +52,15 @@ pub(in crate::attention) use causal_slopes::{
     back_f32, back_f64, scan_slopes_f32, scan_slopes_f64,
 };
 pub use gradient::polynomial_backward;
+pub use half::polynomial_sums_half;
+pub(in crate::attention) use half::{apply_f32, sum_f32};
 pub use key_slopes::KeySlopes;
 pub(in crate::attention) use key_slopes::{keys_f32, keys_f64};
 pub use slopes::QuerySlopes;
 pub(in crate::attention) use slopes::{queries_f32, queries_f64};
 pub use sums::{RowSums, SumsGradients, polynomial_sums, polynomial_sums_grad};
 pub use tasks::{Apply, Found, Outcome, Scratch, Sum};
-pub(in crate::attention) use tasks::{apply_f32, apply_f64, sum_f32, sum_f64};
+pub(in crate::attention) use tasks::{apply_f64, sum_f64};
 pub use weight::Polynomial;
 
 /// Tokens whose sums are one part: what is added to a sum in the working precision.

@@ -5,6 +5,8 @@
 //! `a` is broadcast one number at a time, `b` is read by whole vectors. It is called with literal
 //! strides wherever that is possible, so that the addresses of an unrolled step are base plus
 //! constant.
+//!
+//! What the product of two lanes is, a [`Product`] says: each may hold a pair of numbers.
 
 use crate::simd::Lanes;
 use crate::simd::unroll;
@@ -20,10 +22,27 @@ pub(crate) unsafe fn zero<V: Lanes, const R: usize, const C: usize>() -> Tile<V,
     unsafe { [[V::splat(V::T::default()); C]; R] }
 }
 
+/// What a step adds to a sum, lane by lane.
+pub(crate) trait Product<V> {
+    /// # Safety
+    /// The instruction set must be enabled.
+    unsafe fn add_to(sum: V, a: V, b: V) -> V;
+}
+
+/// `a b`, rounded with the sum.
+pub(crate) struct Fused;
+
+impl<V: Lanes> Product<V> for Fused {
+    #[inline(always)]
+    unsafe fn add_to(sum: V, a: V, b: V) -> V {
+        a.fma(b, sum)
+    }
+}
+
 /// # Safety
 /// `R` values of `a`, `a_row` apart, and `C` vectors of `b` must be readable.
 #[inline(always)]
-unsafe fn step<V: Lanes, const R: usize, const C: usize>(
+unsafe fn step<V: Lanes, P: Product<V>, const R: usize, const C: usize>(
     acc: &mut Tile<V, R, C>,
     a: *const V::T,
     a_row: usize,
@@ -35,7 +54,7 @@ unsafe fn step<V: Lanes, const R: usize, const C: usize>(
         for r in 0..R {
             let x = V::splat(*a.add(r * a_row));
             for c in 0..C {
-                acc[r][c] = x.fma(b[c], acc[r][c]);
+                acc[r][c] = P::add_to(acc[r][c], x, b[c]);
             }
         }
     }
@@ -51,6 +70,21 @@ unsafe fn step<V: Lanes, const R: usize, const C: usize>(
 #[inline(always)]
 pub(crate) unsafe fn accumulate<V: Lanes, const R: usize, const C: usize>(
     acc: &mut Tile<V, R, C>,
+    a: (*const V::T, usize, usize),
+    b: (*const V::T, usize),
+    depth: usize,
+) {
+    // SAFETY: the caller promises the operands.
+    unsafe { accumulate_as::<V, Fused, R, C>(acc, a, b, depth) }
+}
+
+/// As [`accumulate`], of any products.
+///
+/// # Safety
+/// As [`accumulate`]; the instruction set of the product must be enabled.
+#[inline(always)]
+pub(crate) unsafe fn accumulate_as<V: Lanes, P: Product<V>, const R: usize, const C: usize>(
+    acc: &mut Tile<V, R, C>,
     (mut a, a_row, a_step): (*const V::T, usize, usize),
     (mut b, b_step): (*const V::T, usize),
     depth: usize,
@@ -58,15 +92,15 @@ pub(crate) unsafe fn accumulate<V: Lanes, const R: usize, const C: usize>(
     // SAFETY: the caller promises the operands of every step.
     unsafe {
         for _ in 0..depth / 4 {
-            step(acc, a, a_row, b);
-            step(acc, a.add(a_step), a_row, b.add(b_step));
-            step(acc, a.add(2 * a_step), a_row, b.add(2 * b_step));
-            step(acc, a.add(3 * a_step), a_row, b.add(3 * b_step));
+            step::<V, P, R, C>(acc, a, a_row, b);
+            step::<V, P, R, C>(acc, a.add(a_step), a_row, b.add(b_step));
+            step::<V, P, R, C>(acc, a.add(2 * a_step), a_row, b.add(2 * b_step));
+            step::<V, P, R, C>(acc, a.add(3 * a_step), a_row, b.add(3 * b_step));
             a = a.wrapping_add(4 * a_step);
             b = b.wrapping_add(4 * b_step);
         }
         for _ in 0..depth % 4 {
-            step(acc, a, a_row, b);
+            step::<V, P, R, C>(acc, a, a_row, b);
             a = a.wrapping_add(a_step);
             b = b.wrapping_add(b_step);
         }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::features::{BLOCK, TILE};
-use super::state::{State, Workspace, silence};
+use super::state::{State, silence};
+use super::workspace::Workspace;
 use crate::linalg::tile::{accumulate, zero};
 use crate::simd::{Float, Lanes, unroll};
 

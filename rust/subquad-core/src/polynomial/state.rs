@@ -11,11 +11,14 @@
 
 use std::ops::Range;
 
-use super::features::{BLOCK, Features, TILE};
-use super::monomials::Monomials;
-use crate::linalg::tile::{Tile, accumulate, add_to, zero};
+use half::bf16;
+
+use super::features::{BLOCK, TILE};
+use super::products::over_columns;
+use super::workspace::Workspace;
+use crate::linalg::tile::Fused;
 use crate::scratch::Buffer;
-use crate::simd::{Float, Lanes, unroll};
+use crate::simd::{Float, Lanes};
 
 /// Sums over some tokens.
 pub struct State<T> {
@@ -25,6 +28,8 @@ pub struct State<T> {
     pub(super) columns: usize,
     pub(super) sums: Buffer<T>,
     pub(super) mass: Buffer<T>,
+    /// Sums from a feature on, rounded to bf16, `[m / 2][column]` a pair of features; none until asked for.
+    pub(super) pairs: Buffer<u32>,
 }
 
 /// Most rows of a tile of sums.
@@ -35,7 +40,8 @@ impl<T: Float> State<T> {
     pub fn new(len: usize, columns: usize) -> Self {
         // Tiles of sums may reach beyond the last feature.
         let rows = len.next_multiple_of(BLOCK) + ROWS;
-        Self { len, columns, sums: Buffer::new(rows * columns), mass: Buffer::new(rows) }
+        let [sums, mass] = [rows * columns, rows].map(Buffer::new);
+        Self { len, columns, sums, mass, pairs: Buffer::new(0) }
     }
 
     /// The sums of a feature, and its mass.
@@ -62,30 +68,24 @@ impl<T: Float> State<T> {
         }
     }
 
+    /// Rounds the sums of all features but the first `exact` to bf16, for products with pairs of features.
+    pub fn round(&mut self, exact: usize) {
+        let pairs = (self.len - exact).div_ceil(2);
+        let mut to = Buffer::new(pairs * self.columns);
+        let bits = |m: usize, c: usize| {
+            let sum = if m < self.len { self.row(m).0[c].to_f64() } else { 0.0 };
+            u32::from(bf16::from_f32(sum as f32).to_bits())
+        };
+        for (i, pair) in to.slice(pairs * self.columns).iter_mut().enumerate() {
+            let (m, c) = (exact + 2 * (i / self.columns), i % self.columns);
+            *pair = bits(m, c) | bits(m + 1, c) << 16;
+        }
+        self.pairs = to;
+    }
+
     pub fn clear(&mut self) {
         self.sums.slice(self.len * self.columns).fill(T::ZERO);
         self.mass.slice(self.len).fill(T::ZERO);
-    }
-}
-
-/// What a task works with besides: one block of features, and where it is among them.
-pub struct Workspace<T> {
-    pub(super) features: Features<T>,
-    /// Two more passes beside the first.
-    pub(super) others: [Features<T>; 2],
-    pub(super) block: Buffer<T>,
-    pub(super) slopes: Buffer<T>,
-}
-
-impl<T: Float> Workspace<T> {
-    pub fn new(monomials: &Monomials) -> Self {
-        let rows = BLOCK + ROWS;
-        Self {
-            features: Features::new(monomials.words()),
-            others: [Features::new(monomials.words()), Features::new(monomials.words())],
-            block: Buffer::new(rows * TILE),
-            slopes: Buffer::new(rows * TILE),
-        }
     }
 }
 
@@ -116,46 +116,85 @@ pub(crate) unsafe fn absorb<V: Lanes, const R: usize, const C: usize>(
 /// As [`absorb`]; both states must be of these features.
 #[inline(always)]
 pub(crate) unsafe fn absorb_twice<V: Lanes, const R: usize, const C: usize>(
+    states: (&mut State<V::T>, Option<&mut State<V::T>>),
+    work: &mut Workspace<V::T>,
+    x: *const V::T,
+    tile: (*const V::T, *const V::T),
+    factors: *const V::T,
+) {
+    // SAFETY: the caller's promises.
+    unsafe { absorb_first::<V, R, C>(states, work, x, tile, factors, usize::MAX) };
+}
+
+/// As [`absorb`], for no more than the first `most` features; gives their number.
+///
+/// # Safety
+///
+/// As [`absorb`].
+#[inline(always)]
+pub(super) unsafe fn absorb_first<V: Lanes, const R: usize, const C: usize>(
     (state, mut also): (&mut State<V::T>, Option<&mut State<V::T>>),
     work: &mut Workspace<V::T>,
     x: *const V::T,
     (values, weights): (*const V::T, *const V::T),
     factors: *const V::T,
-) {
+    most: usize,
+) -> usize {
     let columns = state.columns;
-    let (block, sums, mass) = (work.block.ptr(), state.sums.ptr(), state.mass.ptr());
     let also = also.as_mut().map(|also| (also.sums.ptr(), also.mass.ptr()));
+    let (block, sums) = (work.block.ptr(), state.sums.ptr());
     work.features.restart();
     let mut base = 0;
     // SAFETY: the caller's promises; tiles of sums reach at most `ROWS` beyond the last feature.
     unsafe {
         loop {
-            let count = work.features.fill::<V>(x, block, BLOCK);
+            let count = work.features.fill::<V>(x, block, BLOCK.min(most - base));
             if count == 0 {
-                break;
+                return base;
             }
+            // The last tile adds nothing to features that come later.
+            clear_rows(block, count..count.next_multiple_of(R));
             for i in (0..count).step_by(R) {
                 let (a, at) = (block.add(i * TILE), (base + i) * columns);
                 let by = Some(factors.add(base + i));
                 let (b, vectors) = ((values, columns), columns / V::N);
                 let to = (sums.add(at), also.map(|(sums, _)| sums.add(at)), columns);
-                over_columns::<V, R, C>((a, TILE, 1), b, TILE, to, vectors, by);
+                over_columns::<V, Fused, R, C>((a, TILE, 1), b, TILE, to, vectors, by);
             }
-            for i in 0..count {
-                let f = block.add(i * TILE);
-                let mut sum = V::splat(V::T::ZERO);
-                for t in (0..TILE).step_by(V::N) {
-                    sum = V::load(f.add(t)).fma(V::load(weights.add(t)), sum);
-                }
-                let sum = sum.sum() * *factors.add(base + i);
+            let masses = (state.mass.ptr(), also.map(|(_, mass)| mass));
+            add_masses::<V>(masses, block, (base, count), weights, factors);
+            base += count;
+        }
+    }
+}
+
+/// Adds the weights of a tile to the masses of a block of features, and there also if there are two places: where
+/// the block begins, and how many features it has.
+///
+/// # Safety
+///
+/// As [`absorb`]; the block must be filled, and there must be a mass for every feature.
+#[inline(always)]
+pub(super) unsafe fn add_masses<V: Lanes>(
+    (mass, also): (*mut V::T, Option<*mut V::T>),
+    block: *const V::T,
+    (base, count): (usize, usize),
+    weights: *const V::T,
+    factors: *const V::T,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        for i in 0..count {
+            let f = block.add(i * TILE);
+            let mut sum = V::splat(V::T::ZERO);
+            for t in (0..TILE).step_by(V::N) {
+                sum = V::load(f.add(t)).fma(V::load(weights.add(t)), sum);
+            }
+            let sum = sum.sum() * *factors.add(base + i);
+            for mass in [Some(mass), also].into_iter().flatten() {
                 let mass = mass.add(base + i);
                 *mass = *mass + sum;
-                if let Some((_, mass)) = also {
-                    let mass = mass.add(base + i);
-                    *mass = *mass + sum;
-                }
             }
-            base += count;
         }
     }
 }
@@ -170,36 +209,80 @@ pub(crate) unsafe fn read<V: Lanes, const R: usize, const C: usize>(
     state: &State<V::T>,
     work: &mut Workspace<V::T>,
     x: *const V::T,
-    (rows, masses): (*mut V::T, *mut V::T),
+    to: (*mut V::T, *mut V::T),
     dead: &[Range<usize>],
 ) {
+    // SAFETY: the caller's promises.
+    unsafe { read_first::<V, R, C>(state, work, x, to, dead, usize::MAX) };
+}
+
+/// As [`read`], for no more than the first `most` features; gives their number.
+///
+/// # Safety
+///
+/// As [`read`].
+#[inline(always)]
+pub(super) unsafe fn read_first<V: Lanes, const R: usize, const C: usize>(
+    state: &State<V::T>,
+    work: &mut Workspace<V::T>,
+    x: *const V::T,
+    (rows, masses): (*mut V::T, *mut V::T),
+    dead: &[Range<usize>],
+    most: usize,
+) -> usize {
     let columns = state.columns;
-    let (block, sums, mass) = (work.block.ptr(), state.sums.as_ptr(), state.mass.as_ptr());
+    let (block, sums) = (work.block.ptr(), state.sums.as_ptr());
     work.features.restart();
     let mut base = 0;
     // SAFETY: the caller's promises.
     unsafe {
         loop {
-            let count = work.features.fill::<V>(x, block, BLOCK);
+            let count = work.features.fill::<V>(x, block, BLOCK.min(most - base));
             if count == 0 {
-                break;
+                return base;
             }
             silence(block, base, count, dead);
             let sums = sums.add(base * columns);
             for t in (0..TILE).step_by(R) {
                 let (a, to) = (block.add(t).cast_const(), rows.add(t * columns));
                 let (b, vectors) = ((sums, columns), columns / V::N);
-                over_columns::<V, R, C>((a, 1, TILE), b, count, (to, None, columns), vectors, None);
+                over_columns::<V, Fused, R, C>(
+                    (a, 1, TILE),
+                    b,
+                    count,
+                    (to, None, columns),
+                    vectors,
+                    None,
+                );
             }
-            for t in (0..TILE).step_by(V::N) {
-                let mut sum = V::load(masses.add(t));
-                for i in 0..count {
-                    let f = V::load(block.add(i * TILE + t));
-                    sum = V::splat(*mass.add(base + i)).fma(f, sum);
-                }
-                sum.store(masses.add(t));
-            }
+            read_masses::<V>(state, block, (base, count), masses);
             base += count;
+        }
+    }
+}
+
+/// Adds to a number for each token what the masses of a block of features say of it.
+///
+/// # Safety
+///
+/// As [`read`]; the block must be filled.
+#[inline(always)]
+pub(super) unsafe fn read_masses<V: Lanes>(
+    state: &State<V::T>,
+    block: *const V::T,
+    (base, count): (usize, usize),
+    masses: *mut V::T,
+) {
+    let mass = state.mass.as_ptr();
+    // SAFETY: the caller's promises.
+    unsafe {
+        for t in (0..TILE).step_by(V::N) {
+            let mut sum = V::load(masses.add(t));
+            for i in 0..count {
+                let f = V::load(block.add(i * TILE + t));
+                sum = V::splat(*mass.add(base + i)).fma(f, sum);
+            }
+            sum.store(masses.add(t));
         }
     }
 }
@@ -217,69 +300,18 @@ pub(super) unsafe fn silence<T: Float>(
 ) {
     for range in dead {
         let rows = range.start.clamp(base, base + count)..range.end.clamp(base, base + count);
-        for row in rows {
-            // SAFETY: the caller's promise.
-            unsafe { std::slice::from_raw_parts_mut(block.add((row - base) * TILE), TILE) }
-                .fill(T::ZERO);
-        }
-    }
-}
-
-/// `R` rows of a product, over all its columns, added to what is there, and there also if there are two places;
-/// each row times its factor, if there are any. `a` is `(first, from row to row, from step to step)`.
-///
-/// # Safety
-///
-/// As [`accumulate`] and [`add_to`], for so many vectors.
-#[inline(always)]
-pub(crate) unsafe fn over_columns<V: Lanes, const R: usize, const C: usize>(
-    a: (*const V::T, usize, usize),
-    (b, b_step): (*const V::T, usize),
-    depth: usize,
-    (to, also, stride): (*mut V::T, Option<*mut V::T>, usize),
-    vectors: usize,
-    factors: Option<*const V::T>,
-) {
-    let mut c = 0;
-    // SAFETY: the caller's promises.
-    unsafe {
-        while c + C <= vectors {
-            let mut acc: Tile<V, R, C> = zero();
-            accumulate(&mut acc, a, (b.add(c * V::N), b_step), depth);
-            scale(&mut acc, factors);
-            add_to(to.add(c * V::N), stride, &acc);
-            if let Some(also) = also {
-                add_to(also.add(c * V::N), stride, &acc);
-            }
-            c += C;
-        }
-        while c < vectors {
-            let mut acc: Tile<V, R, 1> = zero();
-            accumulate(&mut acc, a, (b.add(c * V::N), b_step), depth);
-            scale(&mut acc, factors);
-            add_to(to.add(c * V::N), stride, &acc);
-            if let Some(also) = also {
-                add_to(also.add(c * V::N), stride, &acc);
-            }
-            c += 1;
-        }
-    }
-}
-
-/// # Safety
-///
-/// A factor must be readable for every row; the instruction set must be enabled.
-#[inline(always)]
-unsafe fn scale<V: Lanes, const R: usize, const C: usize>(
-    acc: &mut Tile<V, R, C>,
-    factors: Option<*const V::T>,
-) {
-    let Some(factors) = factors else { return };
-    unroll!(R, r => {
         // SAFETY: the caller's promise.
-        let factor = unsafe { V::splat(*factors.add(r)) };
-        for c in 0..C {
-            acc[r][c] = acc[r][c].mul(factor);
-        }
-    });
+        unsafe { clear_rows(block, rows.start - base..rows.end - base) };
+    }
+}
+
+/// Zeroes rows of a block.
+///
+/// # Safety
+///
+/// They must exist.
+pub(super) unsafe fn clear_rows<T: Float>(block: *mut T, rows: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts_mut(block.add(rows.start * TILE), rows.len() * TILE) }
+        .fill(T::ZERO);
 }

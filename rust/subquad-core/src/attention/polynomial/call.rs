@@ -79,6 +79,9 @@ impl<'a, T: Compute> Call<'a, T> {
             longest = longest.max(report.longest);
             stats.take(&report.counts);
         }
+        if self.kit.half.is_some() {
+            all.round(self.kit.exact());
+        }
         Ok((all, Extent { mean, longest }))
     }
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{BLOCK, Monomials, PARTS, Polynomial, State, TILE, parts};
 use crate::attention::{Compute, Head, Problem, Visible};
-use crate::polynomial::SPARE;
-use crate::simd::{Float, Isa};
+use crate::polynomial::{SPARE, Workspace};
+use crate::simd::{Bf16, Float, Isa};
 use crate::{Error, Result};
 
 /// Features, and what they are multiplied with.
@@ -29,6 +29,8 @@ pub struct Kit<T> {
     pub terms: Vec<T>,
     pub factor: T,
     pub visible: Visible,
+    /// What multiplies features of degree 2 and more, if they are rounded to bf16: only of float32.
+    pub half: Option<Bf16>,
     /// Bound on the relative rounding of a sum of weights.
     rounding: f64,
 }
@@ -80,6 +82,7 @@ impl<T: Compute> Kit<T> {
             terms,
             factor,
             visible: problem.visible,
+            half: None,
             rounding,
         })
     }
@@ -89,6 +92,17 @@ impl<T: Float> Kit<T> {
     /// Of no tokens yet.
     pub fn state(&self) -> State<T> {
         State::new(self.monomials.len(), self.columns)
+    }
+
+    /// For the tasks of a call.
+    pub fn workspace(&self) -> Workspace<T> {
+        let work = Workspace::new(&self.monomials);
+        if self.half.is_some() { work.rounding(self.columns, self.exact()) } else { work }
+    }
+
+    /// The features that are never rounded to bf16, those of degree 0 and 1: few, and with most of the sums.
+    pub fn exact(&self) -> usize {
+        self.monomials.below(2.min(self.monomials.degree() + 1))
     }
 
     /// Operations of a call.

@@ -4,7 +4,7 @@
 
 use super::TILE;
 use super::kit::Kit;
-use crate::linalg::tile::{Tile, accumulate, zero};
+use crate::linalg::tile::{Fused, Tile, accumulate, zero};
 use crate::polynomial::over_columns;
 use crate::simd::{Float, Lanes, unroll};
 
@@ -101,7 +101,7 @@ pub unsafe fn multiply_add<V: Lanes, const R: usize, const C: usize>(
         unsafe {
             let a = (a.0.add(r * a.1), a.1, a.2);
             let to = (to.add(r * stride), None, stride);
-            over_columns::<V, R, C>(a, b, depth, to, vectors, None);
+            over_columns::<V, Fused, R, C>(a, b, depth, to, vectors, None);
         }
     }
 }

@@ -86,6 +86,16 @@ pub fn polynomial_sums<T: Compute>(
     outputs: &[RowSums<'_, T>],
     par: Par<'_>,
 ) -> Result<Stats> {
+    let outcomes = outcomes(problem, masses, outputs)?;
+    Call::new(problem, Some(masses), polynomial.trimmed(), par, 1)?.forward(&outcomes)
+}
+
+/// Where the sums go, if everything fits.
+pub(super) fn outcomes<'a, T: Compute>(
+    problem: &Problem<'_>,
+    masses: &[Rows<'_>],
+    outputs: &[RowSums<'a, T>],
+) -> Result<Vec<Outcome<'a, T>>> {
     check_masses(problem, masses)?;
     Error::unless_equal("rows", "heads", problem.heads.len(), outputs.len())?;
     for (head, to) in problem.heads.iter().zip(outputs) {
@@ -95,8 +105,7 @@ pub fn polynomial_sums<T: Compute>(
     }
     check_distinct("rows", outputs.iter().map(|to| &to.rows))?;
     check_distinct("sums", outputs.iter().map(|to| &to.sums))?;
-    let outcomes: Vec<_> = outputs.iter().map(|&to| Outcome::Sums(to)).collect();
-    Call::new(problem, Some(masses), polynomial.trimmed(), par, 1)?.forward(&outcomes)
+    Ok(outputs.iter().map(|&to| Outcome::Sums(to)).collect())
 }
 
 /// Adds the gradients of [`polynomial_sums`] to those of every head: its exact vector-Jacobian product with

@@ -10,7 +10,7 @@ use crate::attention::dense::Report;
 use crate::attention::{Stats, Visible};
 use crate::mat::MatCell;
 use crate::par::Pulse;
-use crate::polynomial::{SPARE, Workspace, absorb, read};
+use crate::polynomial::{Passes, SPARE, Single, Workspace};
 use crate::scratch::Buffer;
 use crate::simd::{Float, Lanes, multiversion};
 use crate::{Error, Result};
@@ -80,7 +80,7 @@ impl<T: Float> Scratch<T> {
         let dim = kit.monomials.dim();
         let causal = |len| Buffer::new(if kit.visible == Visible::ALL { 0 } else { len });
         Self {
-            work: Workspace::new(&kit.monomials),
+            work: kit.workspace(),
             tokens: Buffer::new((dim + SPARE) * TILE),
             slopes: Buffer::new((dim + SPARE) * TILE),
             rows: Buffer::new(TILE * kit.columns),
@@ -145,14 +145,14 @@ impl Found {
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn sum_f32(job: &Sum<'_, f32>, state: &mut State<f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = sum_body {
-        v4: [avx512::F32x16, 6, 4], v3: [avx2::F32x8, 6, 2], portable: [portable::F32x4, 6, 2],
+    pub(in crate::attention) unsafe fn sum_single(job: &Sum<'_, f32>, state: &mut State<f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = sum_body {
+        v4: [avx512::F32x16, Single<6, 4>], v3: [avx2::F32x8, Single<6, 2>], portable: [portable::F32x4, Single<6, 2>],
     }
 }
 
 multiversion! {
     pub(in crate::attention) unsafe fn sum_f64(job: &Sum<'_, f64>, state: &mut State<f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = sum_body {
-        v4: [avx512::F64x8, 6, 4], v3: [avx2::F64x4, 6, 2], portable: [portable::F64x2, 6, 2],
+        v4: [avx512::F64x8, Single<6, 4>], v3: [avx2::F64x4, Single<6, 2>], portable: [portable::F64x2, Single<6, 2>],
     }
 }
 
@@ -160,7 +160,7 @@ multiversion! {
 ///
 /// The state and the scratch must be of the kit; the instruction set must be enabled.
 #[inline(always)]
-unsafe fn sum_body<V: Lanes, const R: usize, const C: usize>(
+pub(super) unsafe fn sum_body<V: Lanes, P: Passes<V>>(
     job: &Sum<'_, V::T>,
     state: &mut State<V::T>,
     scratch: &mut Scratch<V::T>,
@@ -187,7 +187,7 @@ unsafe fn sum_body<V: Lanes, const R: usize, const C: usize>(
             let longest = load::longest::<V::T>(&extent, kit.monomials.dim());
             found.longest = found.longest.max(longest);
             let tile = (values.cast_const(), ones.cast_const());
-            absorb::<V, R, C>(state, &mut scratch.work, x, tile, kit.factors.as_ptr());
+            P::absorb(state, &mut scratch.work, x, tile, kit.factors.as_ptr());
         }
         found.counts.tiles += 1;
     }
@@ -198,14 +198,14 @@ unsafe fn sum_body<V: Lanes, const R: usize, const C: usize>(
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn apply_f32(job: &Apply<'_, f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = apply_body {
-        v4: [avx512::F32x16, 6, 4], v3: [avx2::F32x8, 6, 2], portable: [portable::F32x4, 6, 2],
+    pub(in crate::attention) unsafe fn apply_single(job: &Apply<'_, f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = apply_body {
+        v4: [avx512::F32x16, Single<6, 4>], v3: [avx2::F32x8, Single<6, 2>], portable: [portable::F32x4, Single<6, 2>],
     }
 }
 
 multiversion! {
     pub(in crate::attention) unsafe fn apply_f64(job: &Apply<'_, f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = apply_body {
-        v4: [avx512::F64x8, 6, 4], v3: [avx2::F64x4, 6, 2], portable: [portable::F64x2, 6, 2],
+        v4: [avx512::F64x8, Single<6, 4>], v3: [avx2::F64x4, Single<6, 2>], portable: [portable::F64x2, Single<6, 2>],
     }
 }
 
@@ -214,7 +214,7 @@ multiversion! {
 /// The scratch must be of the kit, and no other task may write the job's rows; the instruction set must be
 /// enabled.
 #[inline(always)]
-unsafe fn apply_body<V: Lanes, const R: usize, const C: usize>(
+pub(super) unsafe fn apply_body<V: Lanes, P: Passes<V>>(
     job: &Apply<'_, V::T>,
     scratch: &mut Scratch<V::T>,
     pulse: &Pulse<'_>,
@@ -234,7 +234,7 @@ unsafe fn apply_body<V: Lanes, const R: usize, const C: usize>(
             let extent = load::tokens::<V>(&head.query, some.clone(), x);
             found.counts.suspicious |= !extent.is_finite;
             let to = (scratch.rows.ptr(), scratch.masses.ptr());
-            read::<V, R, C>(job.state, &mut scratch.work, x, to, &kit.dead);
+            P::read(job.state, &mut scratch.work, x, to, &kit.dead);
         }
         // SAFETY: the caller's promise.
         unsafe { finish(kit, head, job.extent, job.outcome, some, scratch, &mut found) };
