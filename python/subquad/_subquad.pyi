@@ -11,6 +11,7 @@ __all__ = [
     "attention_forward",
     "attention_kernel",
     "best_isa",
+    "bf16",
     "cores",
     "get_num_threads",
     "isa",
@@ -29,6 +30,7 @@ __all__ = [
 __version__: str
 isa: str
 best_isa: str
+bf16: bool
 profile: str
 
 def get_num_threads() -> int: ...
@@ -79,6 +81,7 @@ def polynomial_sums(
     shift: int | None,
     workers: int,
     lead: int | None = None,
+    half: bool = False,
 ) -> tuple[bool, dict[str, int]]: ...
 def polynomial_sums_grad(
     grad_rows: NDArray[Any],

@@ -134,7 +134,7 @@ def turned(
     return np.ascontiguousarray(x), np.ascontiguousarray(y)
 
 
-def in_blocks(p: Approximant) -> dict[str, int]:
+def in_blocks(p: Approximant) -> dict[str, Any]:
     """Return what the compiled sums want to know of blocks of directions."""
     return {} if p.kept.lead is None else {"lead": p.kept.lead}
 

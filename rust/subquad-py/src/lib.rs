@@ -35,13 +35,14 @@ mod _subquad {
     use crate::threads::{cores, get_num_threads, set_num_threads, set_task_order};
 
     use pyo3::prelude::*;
-    use subquad_core::simd::Isa;
+    use subquad_core::simd::{Bf16, Isa};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("isa", Isa::checked().map_err(|err| crate::detach::to_py(&err))?.name())?;
         module.add("best_isa", Isa::best().name())?;
+        module.add("bf16", Bf16::detect().is_some())?;
         module.add("profile", if cfg!(debug_assertions) { "debug" } else { "release" })
     }
 }

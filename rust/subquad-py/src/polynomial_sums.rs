@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use subquad_core::attention::{self, Polynomial, RowSums, SumsGradients};
 use subquad_core::mat::MatRef;
+use subquad_core::simd::{Bf16, Float};
 
 use crate::arrays::Stack;
 use crate::attention::{Array, Inputs, KeyHeads, gradients, report, visible, with_compute_type};
@@ -52,8 +53,12 @@ type Report<'py> = (bool, Bound<'py, PyDict>);
 ///
 /// With `lead`, `p = sum coefficients[u, k] v^k w^u` over `k + 2 u <= g`, zero beyond: v is the part of `s_ij`
 /// that the first `lead` coordinates make, w that of the others. `coefficients` are `(h + 1, g + 1)`.
+///
+/// With `half`, features of degree 2 and more are multiplied in bf16: only in float32, without shift and `lead`,
+/// and on a machine that can (`bf16`).
 #[pyfunction]
-#[pyo3(signature = (query, key, value, masses, coefficients, rows, sums, *, scale, shift, workers, lead=None))]
+#[pyo3(signature = (query, key, value, masses, coefficients, rows, sums, *, scale, shift, workers, lead=None,
+                    half=false))]
 #[allow(clippy::too_many_arguments)]
 pub fn polynomial_sums<'py>(
     py: Python<'py>,
@@ -68,6 +73,7 @@ pub fn polynomial_sums<'py>(
     shift: Option<isize>,
     workers: usize,
     lead: Option<usize>,
+    half: bool,
 ) -> PyResult<Report<'py>> {
     let inputs = Inputs::new((query, key, value), None, None)?;
     let problem = inputs.problem(scale, visible(shift, None))?;
@@ -77,18 +83,45 @@ pub fn polynomial_sums<'py>(
     let masses = Stack::new("masses", masses)?;
     let masses = served_by.pick("masses", &masses.columns()?, heads)?;
     let (rows, sums) = (Stack::new("rows", rows)?, Stack::new("sums", sums)?);
+    if half {
+        let bf16 = unit_of_half(rows.is_compute::<f64>(), lead)?;
+        let outputs = row_sums::<f32>(&rows, &sums)?;
+        let stats = detached(py, workers, |par| {
+            let c = &terms.numbers;
+            attention::polynomial_sums_half(&problem, &masses, c, &outputs, bf16, par)
+        })?;
+        return report(py, &stats);
+    }
     let stats = with_compute_type!(rows, T => {
-        let (rows, sums) = (rows.cells::<T>(2)?, sums.cells::<T>(1)?);
-        if rows.len() != sums.len() {
-            return Err(PyValueError::new_err("leading axes of `rows` and `sums` must agree"));
-        }
-        let pairs = rows.into_iter().zip(sums);
-        let outputs: Vec<_> = pairs.map(|(rows, sums)| RowSums { rows, sums }).collect();
+        let outputs = row_sums::<T>(&rows, &sums)?;
         detached(py, workers, |par| {
             attention::polynomial_sums(&problem, &masses, polynomial, &outputs, par)
         })?
     });
     report(py, &stats)
+}
+
+/// Where the sums of every head go.
+fn row_sums<'a, T: Float>(
+    rows: &'a Stack<'_>,
+    sums: &'a Stack<'_>,
+) -> PyResult<Vec<RowSums<'a, T>>> {
+    let (rows, sums) = (rows.cells::<T>(2)?, sums.cells::<T>(1)?);
+    if rows.len() != sums.len() {
+        return Err(PyValueError::new_err("leading axes of `rows` and `sums` must agree"));
+    }
+    Ok(rows.into_iter().zip(sums).map(|(rows, sums)| RowSums { rows, sums }).collect())
+}
+
+/// What multiplies bf16, if it may.
+fn unit_of_half(double: bool, lead: Option<usize>) -> PyResult<Bf16> {
+    let refuse = |what| Err(PyValueError::new_err(format!("`half` must be left out {what}")));
+    match Bf16::detect() {
+        _ if double => refuse("where results are float64"),
+        _ if lead.is_some() => refuse("if `lead` is given"),
+        None => refuse("where the machine, or SUBQUAD_ISA, has no AVX512_BF16"),
+        Some(bf16) => Ok(bf16),
+    }
 }
 
 /// Adds the vector-Jacobian products of `polynomial_sums` with `grad_rows` and `grad_sums` to the other
