@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -108,12 +107,18 @@ def test_loops_that_multiply_bytes_are_hot_sooner(guard: ModuleType) -> None:
     assert loops(guard, vnni + pairs + cool) == [("zmm", 12, ()), ("ymm", 12, ())]
 
 
+def test_loops_that_multiply_bf16_are_hot(guard: ModuleType) -> None:
+    lines = listing("half", [*["vdpbf16ps %zmm1,%zmm2,%zmm3"] * 48, "jne    @0", "ret"])
+    assert loops(guard, lines) == [("zmm", 48, ())]
+    assert ("bf16 products", "zmm") in guard.EXPECTED
+
+
 def test_the_verdict_needs_every_kind_and_width_and_no_spill(
     guard: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = [
         guard.Loop("kernel", 0x1000 * i, kind, width, 48, ())
-        for i, (kind, width) in enumerate(itertools.product(guard.KINDS, guard.WIDTHS))
+        for i, (kind, width) in enumerate(guard.EXPECTED)
     ]
     spilt = guard.Loop("kernel_v4", 0x9000, "FMA", "zmm", 96, ("vmovaps %zmm3,(%rsp)",))
     assert guard.report([*seen, seen[1]])
