@@ -4,6 +4,7 @@ use super::decode::{self, Partials};
 use super::dense::{self, Job, Report};
 use super::dense_grad;
 use super::polynomial;
+use crate::mat::{MatRef, Rows};
 use crate::par::Pulse;
 use crate::polynomial::State;
 use crate::simd::{Float, Isa};
@@ -13,6 +14,10 @@ pub trait Compute: Float {
     /// Lanes of a vector of this type.
     #[doc(hidden)]
     fn lanes(isa: Isa) -> usize;
+
+    /// The same as rows of any type.
+    #[doc(hidden)]
+    fn as_rows(rows: MatRef<'_, Self>) -> Rows<'_>;
 
     /// # Safety
     /// The scratch must have been made for heads of the same shape, and no other task may write the
@@ -80,12 +85,12 @@ pub trait Compute: Float {
     ) -> polynomial::Found;
 
     /// # Safety
-    /// States and scratch must be of the job's kit, and no other task may write the job's rows.
+    /// State and scratch must be of the job's kit, and no other task may write the job's rows.
     #[doc(hidden)]
     unsafe fn scan_slopes(
         isa: Isa,
         job: &polynomial::ScanSlopes<'_, Self>,
-        states: [&mut State<Self>; 2],
+        state: &mut State<Self>,
         own: Option<&mut State<Self>>,
         scratch: &mut polynomial::Scratch<Self>,
         pulse: &Pulse<'_>,
@@ -98,6 +103,7 @@ pub trait Compute: Float {
         isa: Isa,
         job: &polynomial::Back<'_, Self>,
         state: &mut State<Self>,
+        own: Option<&mut State<Self>>,
         scratch: &mut polynomial::Scratch<Self>,
         pulse: &Pulse<'_>,
     ) -> polynomial::Found;
@@ -129,6 +135,9 @@ macro_rules! compute {
         impl Compute for $t {
             fn lanes(isa: Isa) -> usize {
                 isa.register_bytes() / size_of::<$t>()
+            }
+            fn as_rows(rows: MatRef<'_, Self>) -> Rows<'_> {
+                rows.into()
             }
             unsafe fn forward(
                 isa: Isa,
@@ -190,23 +199,24 @@ macro_rules! compute {
             unsafe fn scan_slopes(
                 isa: Isa,
                 job: &polynomial::ScanSlopes<'_, Self>,
-                states: [&mut State<Self>; 2],
+                state: &mut State<Self>,
                 own: Option<&mut State<Self>>,
                 scratch: &mut polynomial::Scratch<Self>,
                 pulse: &Pulse<'_>,
             ) -> polynomial::Found {
                 // SAFETY: passed on.
-                unsafe { polynomial::$slopes(isa, job, states, own, scratch, pulse) }
+                unsafe { polynomial::$slopes(isa, job, state, own, scratch, pulse) }
             }
             unsafe fn back(
                 isa: Isa,
                 job: &polynomial::Back<'_, Self>,
                 state: &mut State<Self>,
+                own: Option<&mut State<Self>>,
                 scratch: &mut polynomial::Scratch<Self>,
                 pulse: &Pulse<'_>,
             ) -> polynomial::Found {
                 // SAFETY: passed on.
-                unsafe { polynomial::$back(isa, job, state, scratch, pulse) }
+                unsafe { polynomial::$back(isa, job, state, own, scratch, pulse) }
             }
             unsafe fn query_slopes(
                 isa: Isa,

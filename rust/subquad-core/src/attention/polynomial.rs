@@ -29,6 +29,7 @@ use crate::polynomial::{BLOCK, Monomials, State, TILE};
 mod anew;
 mod call;
 mod causal;
+mod causal_gradient;
 mod causal_slopes;
 mod gradient;
 mod half;
@@ -153,16 +154,13 @@ impl<T: Compute> Call<'_, T> {
             let job = Scan { kit, head: &self.heads[h], before, outcome: outcomes[h] };
             let mut state = kit.state();
             // SAFETY: as above.
-            let found = pool.with(
+            pool.with(
                 || Scratch::new(kit),
                 |scratch| unsafe { T::scan(*isa, &job, &mut state, own, scratch, pulse) },
-            );
-            ((), found)
+            )
         })?;
         let mut found = heads.zip(&found);
-        found.try_for_each(|(h, parts)| {
-            parts.iter().try_for_each(|(_, found)| found.accept(h, stats))
-        })
+        found.try_for_each(|(h, parts)| parts.iter().try_for_each(|found| found.accept(h, stats)))
     }
 }
 

@@ -18,7 +18,7 @@ use super::strand::Before;
 use super::tasks::{Found, Scratch};
 use super::{Extent, RowSums, State, SumsGradients, TILE, load};
 use crate::par::Pulse;
-use crate::polynomial::{absorb, absorb_twice};
+use crate::polynomial::absorb_twice;
 use crate::simd::{Float, Lanes, multiversion};
 
 /// Slopes of some queries, and of the keys that they see in part.
@@ -47,19 +47,18 @@ pub struct Back<'a, T> {
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn scan_slopes_f32(job: &ScanSlopes<'_, f32>, states: [&mut State<f32>; 2], own: Option<&mut State<f32>>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = scan_body {
+    pub(in crate::attention) unsafe fn scan_slopes_f32(job: &ScanSlopes<'_, f32>, state: &mut State<f32>, own: Option<&mut State<f32>>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = scan_body {
         v4: [avx512::F32x16, 6, 4, 4, 6], v3: [avx2::F32x8, 6, 2, 6, 2], portable: [portable::F32x4, 6, 2, 6, 2],
     }
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn scan_slopes_f64(job: &ScanSlopes<'_, f64>, states: [&mut State<f64>; 2], own: Option<&mut State<f64>>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = scan_body {
+    pub(in crate::attention) unsafe fn scan_slopes_f64(job: &ScanSlopes<'_, f64>, state: &mut State<f64>, own: Option<&mut State<f64>>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = scan_body {
         v4: [avx512::F64x8, 6, 4, 4, 6], v3: [avx2::F64x4, 6, 2, 6, 2], portable: [portable::F64x2, 6, 2, 6, 2],
     }
 }
 
-/// The states are the sums over the keys, and the slopes of such sums, to which the queries are added; the keys
-/// of the part are added to `own`, if somebody wants to know.
+/// The keys of the part are added to `own`, if somebody wants to know.
 ///
 /// # Safety
 ///
@@ -68,7 +67,7 @@ multiversion! {
 #[inline(always)]
 unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, const DC: usize>(
     job: &ScanSlopes<'_, V::T>,
-    [state, slopes]: [&mut State<V::T>; 2],
+    state: &mut State<V::T>,
     mut own: Option<&mut State<V::T>>,
     scratch: &mut Scratch<V::T>,
     pulse: &Pulse<'_>,
@@ -121,20 +120,17 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
             if let Some(to) = &job.to.query {
                 add_columns(to, rows.clone(), dim, scratch.slopes.ptr());
             }
-            let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
-            let factors = kit.factors.as_ptr();
-            absorb::<V, R, C>(slopes, &mut scratch.work, x, tile, factors);
             if !place.keys.is_empty() && (rows.end < part.end || own.is_some()) {
                 let (rows, masses) = (scratch.key_rows.ptr(), scratch.key_masses.ptr());
                 let tile = (rows.cast_const(), masses.cast_const());
-                let y = scratch.keys.ptr();
+                let (y, factors) = (scratch.keys.ptr(), kit.factors.as_ptr());
                 let states = (&mut *state, own.as_deref_mut());
                 absorb_twice::<V, R, C>(states, &mut scratch.work, y, tile, factors);
             }
         }
         found.counts.tiles += 1;
     }
-    found.counts.flops = (2 + u64::from(divided || wanted)) * kit.flops(part.len());
+    found.counts.flops = (1 + u64::from(divided || wanted)) * kit.flops(part.len());
     let bytes = head.query.bytes(part.len()) + job.upstream.rows.bytes(part.len());
     found.counts.bytes_read = bytes;
     found
@@ -229,17 +225,19 @@ unsafe fn near_slopes<
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn back_f32(job: &Back<'_, f32>, state: &mut State<f32>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = back_body {
+    pub(in crate::attention) unsafe fn back_f32(job: &Back<'_, f32>, state: &mut State<f32>, own: Option<&mut State<f32>>, scratch: &mut Scratch<f32>, pulse: &Pulse<'_>) -> Found = back_body {
         v4: [avx512::F32x16, 6, 4, 4, 6], v3: [avx2::F32x8, 6, 2, 6, 2], portable: [portable::F32x4, 6, 2, 6, 2],
     }
 }
 
 multiversion! {
-    pub(in crate::attention) unsafe fn back_f64(job: &Back<'_, f64>, state: &mut State<f64>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = back_body {
+    pub(in crate::attention) unsafe fn back_f64(job: &Back<'_, f64>, state: &mut State<f64>, own: Option<&mut State<f64>>, scratch: &mut Scratch<f64>, pulse: &Pulse<'_>) -> Found = back_body {
         v4: [avx512::F64x8, 6, 4, 4, 6], v3: [avx2::F64x4, 6, 2, 6, 2], portable: [portable::F64x2, 6, 2, 6, 2],
     }
 }
 
+/// The slopes from the queries of the part are added to `own`, if somebody wants to know.
+///
 /// # Safety
 ///
 /// As [`scan_body`].
@@ -247,6 +245,7 @@ multiversion! {
 unsafe fn back_body<V: Lanes, const R: usize, const C: usize, const DR: usize, const DC: usize>(
     job: &Back<'_, V::T>,
     state: &mut State<V::T>,
+    mut own: Option<&mut State<V::T>>,
     scratch: &mut Scratch<V::T>,
     pulse: &Pulse<'_>,
 ) -> Found {
@@ -269,6 +268,10 @@ unsafe fn back_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
                 let keys = place.keys.clone();
                 settle_keys::<V, R, C, DR, DC>(kit, state, &job.to, keys, tile, scratch);
             }
+            found.counts.tiles += 1;
+            if place.rows.start == job.rows.start && own.is_none() {
+                break;
+            }
             let x = scratch.tokens.ptr();
             load::tokens::<V>(&head.query, place.rows.clone(), x);
             scratch.rows.slice(TILE * columns).fill(V::T::ZERO);
@@ -279,9 +282,9 @@ unsafe fn back_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
                 scratch.masses.slice(TILE)[t] = job.kept.sums.row_mut(i)[0];
             }
             let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
-            absorb::<V, R, C>(state, &mut scratch.work, x, tile, kit.factors.as_ptr());
+            let (states, factors) = ((&mut *state, own.as_deref_mut()), kit.factors.as_ptr());
+            absorb_twice::<V, R, C>(states, &mut scratch.work, x, tile, factors);
         }
-        found.counts.tiles += 1;
     }
     found.counts.flops = 3 * kit.flops(job.rows.len());
     found.counts.bytes_read = head.query.bytes(job.rows.len());

@@ -3,15 +3,13 @@
 use std::ops::Range;
 
 use super::call::Call;
-use super::causal_slopes::{Back, ScanSlopes};
 use super::key_slopes::KeySlopes;
 use super::kit;
 use super::slopes::{QuerySlopes, Upstream};
-use super::strand::Before;
 use super::tasks::Scratch;
-use super::{Extent, Polynomial, ROWS, RowSums, State, SumsGradients, parts};
+use super::{Extent, Polynomial, ROWS, State, SumsGradients, parts};
 use crate::attention::{Compute, HeadGradients, Problem, Stats};
-use crate::mat::{MatCell, Rows};
+use crate::mat::Rows;
 use crate::par::Par;
 use crate::{Error, Result};
 
@@ -123,7 +121,7 @@ impl<T: Compute> Call<'_, T> {
     }
 
     /// Adds what the first keys of a head get from the slopes of its sums.
-    fn key_slopes(
+    pub(super) fn key_slopes(
         &self,
         (h, keys): (usize, usize),
         slopes: &State<T>,
@@ -143,94 +141,9 @@ impl<T: Compute> Call<'_, T> {
         })?;
         found.iter().try_for_each(|found| found.accept(h, stats))
     }
-
-    /// As [`slopes`](Self::slopes), where each sees those up to a place of its own.
-    fn causal_slopes(
-        &self,
-        heads: Range<usize>,
-        (upstream, gradients): (&[Upstream<'_>], &[SumsGradients<'_, T>]),
-        terms: usize,
-        stats: &mut Stats,
-    ) -> Result<Vec<f64>> {
-        let first = &self.heads[heads.start];
-        let parts =
-            if self.prefers_a_strand(&heads) { None } else { Some(self.before(first, stats)?) };
-        let mut sums = vec![0.0; terms];
-        for h in heads {
-            self.causal_head((h, parts.as_deref()), upstream[h], gradients[h], &mut sums, stats)?;
-        }
-        Ok(sums)
-    }
-
-    /// Adds the gradients of a head, and of the coefficients.
-    fn causal_head(
-        &self,
-        (h, before): (usize, Option<&[Before<T>]>),
-        upstream: Upstream<'_>,
-        to: SumsGradients<'_, T>,
-        terms: &mut [f64],
-        stats: &mut Stats,
-    ) -> Result<()> {
-        let Self { kit, isa, pool, par, .. } = self;
-        let head = &self.heads[h];
-        let (l, columns) = (head.query.rows(), kit.columns);
-        let (mut rows, mut sums) = (vec![T::ZERO; l * columns], vec![T::ZERO; l]);
-        let kept = RowSums {
-            rows: MatCell::from_slice(&mut rows, l, columns),
-            sums: MatCell::from_slice(&mut sums, l, 1),
-        };
-        let wanted = !terms.is_empty();
-        let found = self.scans(h..h + 1, before, stats, |_, before, own, pulse| {
-            let terms = wanted;
-            let job = ScanSlopes { kit, head, before, upstream, to, kept, terms };
-            let (mut state, mut slopes) = (kit.state(), kit.state());
-            // SAFETY: parts have rows of their own, and so have the keys behind their tiles; nobody else has
-            // the gradients during the call.
-            let found = pool.with(
-                || Scratch::new(kit),
-                |scratch| unsafe {
-                    T::scan_slopes(*isa, &job, [&mut state, &mut slopes], own, scratch, pulse)
-                },
-            );
-            (slopes, found)
-        })?;
-        let found: Vec<_> = found.into_iter().flatten().collect();
-        for (_, found) in &found {
-            found.accept(h, stats)?;
-            add_terms(terms, &found.terms);
-        }
-        if !to.wants_keys() {
-            return Ok(());
-        }
-        // Behind every part; at last, behind the keys that all queries see.
-        let mut behind = Vec::with_capacity(found.len());
-        let mut all = kit.state();
-        for (slopes, _) in found.iter().rev() {
-            let mut state = kit.state();
-            state.add(&all);
-            behind.push(state);
-            all.add(slopes);
-        }
-        behind.reverse();
-        let parts = parts(l);
-        let back = par.map(parts.len(), |i, pulse| {
-            let rows = parts[i].clone();
-            let job = Back { kit, head, rows, behind: &behind[i], to, kept };
-            let mut state = kit.state();
-            // SAFETY: as above.
-            pool.with(
-                || Scratch::new(kit),
-                |scratch| unsafe { T::back(*isa, &job, &mut state, scratch, pulse) },
-            )
-        })?;
-        back.iter().try_for_each(|found| found.accept(h, stats))?;
-        let keys = kit.visible.keys(0, head.key.rows()).end;
-        let extent = Extent { mean: kit.zeros.clone(), longest: 0.0 };
-        self.key_slopes((h, keys), &all, &extent, to, stats)
-    }
 }
 
-fn add_terms(to: &mut [f64], terms: &[f64]) {
+pub(super) fn add_terms(to: &mut [f64], terms: &[f64]) {
     to.iter_mut().zip(terms).for_each(|(to, x)| *to += x);
 }
 

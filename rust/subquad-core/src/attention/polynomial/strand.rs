@@ -67,20 +67,22 @@ impl<T: Compute> Call<'_, T> {
 
     /// What `scan` gives for every part of some heads, given also what is before it. Where that is not known, parts
     /// come one after the other and `scan` adds the keys of all but the last to a state.
-    pub fn scans<S: Send + Sync>(
+    pub fn scans(
         &self,
         heads: Range<usize>,
         before: Option<&[Before<T>]>,
         stats: &mut Stats,
-        scan: impl Fn(usize, &Before<T>, Option<&mut State<T>>, &Pulse<'_>) -> (S, Found) + Sync,
-    ) -> Result<Vec<Vec<(S, Found)>>> {
+        scan: impl Fn(usize, &Before<T>, Option<&mut State<T>>, &Pulse<'_>) -> Found + Sync,
+    ) -> Result<Vec<Vec<Found>>> {
         let Some(before) = before else {
             let strands = self.par.map(heads.len(), |i, pulse| {
                 let h = heads.start + i;
                 self.strand(h, |before, own| scan(h, before, own, pulse), pulse)
             })?;
-            let found = strands.into_iter().map(|(ahead, found)| {
-                ahead.iter().for_each(|ahead| stats.take(&ahead.counts));
+            let found = strands.into_iter().map(|[ahead, found]| {
+                for ahead in ahead {
+                    stats.take(&ahead.counts);
+                }
                 found
             });
             return Ok(found.collect());
@@ -94,12 +96,12 @@ impl<T: Compute> Call<'_, T> {
     }
 
     /// The parts of a head one after the other, and what was found ahead of them.
-    fn strand<S>(
+    fn strand(
         &self,
         h: usize,
-        scan: impl Fn(&Before<T>, Option<&mut State<T>>) -> (S, Found),
+        scan: impl Fn(&Before<T>, Option<&mut State<T>>) -> Found,
         pulse: &Pulse<'_>,
-    ) -> (Vec<Found>, Vec<(S, Found)>) {
+    ) -> [Vec<Found>; 2] {
         let (head, zeros) = (&self.heads[h], &self.kit.zeros);
         let (mut before, mut own) = (self.nothing(), self.kit.state());
         let ahead = self.ahead(head).into_iter().map(|tiles| {
@@ -115,10 +117,10 @@ impl<T: Compute> Call<'_, T> {
             own.clear();
             before.rows = rows;
             let found = scan(&before, (i < last).then_some(&mut own));
-            before.take(&own, &found.1);
+            before.take(&own, &found);
             found
         });
-        (ahead, found.collect())
+        [ahead, found.collect()]
     }
 
     /// No queries, and no keys before them.
