@@ -6,8 +6,9 @@ the output by :math:`\epsilon`, which is what was certified. So what a logit get
 :math:`P_{ij} \, g_i \cdot (v_j - O_i)`, is off by :math:`P_{ij} |g_i| (\kappa |v_j - O_i| + (1 + \kappa) \epsilon_i)`;
 its sum over the keys by :math:`|g_i| (\kappa R + (1 + \kappa) \epsilon_i)`, as the mean distance of values
 from their mean is at most R. Sums over queries take :math:`P_{ij} \le m_j e^{B_i} / D_i`, and 1. Rounding is a
-number of steps times the sum of everything that is added up, as for the output. Rows computed from all
-keys have the :math:`\kappa` of rounding alone.
+number of steps times the sum of everything that is added up, as for the output; what underflows is a number
+of steps times the smallest number and all that it may be multiplied with. Rows computed from all keys have the
+:math:`\kappa` of rounding alone, and that of products with values and output, from which no mean is taken off.
 """
 
 from __future__ import annotations
@@ -53,15 +54,17 @@ def grad_bounds(
     exact = np.ones(len(bound), bool) if done is None else done.exact
     reach = _reach(head)
     query = np.zeros(len(bound))
-    whole = _exact(head, exact, (bound, norms), lengths, (reach, rounding.unit, summed), query)
-    by_mass = _Sums()
+    whole = _exact(head, exact, (bound, norms), lengths, (reach, rounding, summed), query)
+    by_mass, lost = _Sums(), _Sums()
     masses = np.zeros(len(head.key))
     if done is not None:
         masses = done.division.measures.centred.masses
-        by_mass = _polynomials(done, (bound, norms), rounding, summed, query)
-    key = whole.key + by_mass.key * masses
-    value = whole.value + by_mass.value * masses
-    return {"query": UP * query, "key": UP * key, "value": UP * value}
+        by_mass, lost = _polynomials(done, (bound, norms), rounding, summed, query)
+    with np.errstate(invalid="ignore"):
+        key = whole.key + lost.key + by_mass.key * masses
+        value = whole.value + lost.value + by_mass.value * masses
+    found = {"query": query, "key": key, "value": value}
+    return {name: np.where(np.isnan(one), np.inf, UP * one) for name, one in found.items()}
 
 
 def _is_bounded(done: HeadRows) -> bool:
@@ -85,11 +88,12 @@ def _exact(
     rows: NDArray[np.bool_],
     known: tuple[Floats, Floats],
     lengths: tuple[Floats, float],
-    numbers: tuple[float, float, int],
+    numbers: tuple[float, Rounding, int],
     query: Floats,
 ) -> _Sums:
     """Bound what rows computed from all keys give: rounding of logits, exponentials and sums."""
-    (bound, norms), (of_query, longest), (reach, unit, summed) = known, lengths, numbers
+    (bound, norms), (of_query, longest), (reach, rounding, summed) = known, lengths, numbers
+    unit = rounding.unit
     if not rows.any():
         return _Sums()
     scale, width, columns = abs(head.scale), head.query.shape[1], head.value.shape[1]
@@ -97,10 +101,16 @@ def _exact(
     wrong = np.expm1(np.minimum(unit * (4.0 * (width + 8) * logit + len(head.key) + 32), 600.0))
     sums = unit * (max(len(head.key), len(head.query)) + width + columns + summed + 32)
     up, off = norms[rows], bound[rows]
-    # Every product is with a value less the output, which may be twice the spread.
-    gets = up * ((wrong + sums) * 2.0 * (2.0 * reach + off) + (1.0 + wrong) * off)
-    query[rows] = scale * longest * gets
-    return _Sums(float((scale * of_query[rows] * gets).sum()), float((up * (wrong + sums)).sum()))
+    # Values less the output may be twice the spread; products with either are rounded before.
+    largest = reach + length(head.value.mean(axis=0, dtype=np.float64))
+    size = 2.0 * (2.0 * reach + off)
+    gets = up * (wrong * size + sums * (size + 2.0 * largest) + (1.0 + wrong) * off)
+    count = len(head.key) + len(head.query) + width + columns + 8
+    lost = rounding.smallest * count**2 * (1.0 + scale) * (1.0 + up)
+    lost *= 1.0 + largest + off
+    query[rows] = scale * longest * gets + lost * (1.0 + longest)
+    key = scale * of_query[rows] * gets + lost * (1.0 + of_query[rows])
+    return _Sums(float(key.sum()), float((up * (wrong + sums) + lost).sum()))
 
 
 def _polynomials(
@@ -109,17 +119,19 @@ def _polynomials(
     rounding: Rounding,
     summed: int,
     query: Floats,
-) -> _Sums:
-    """Bound what rows by polynomials give."""
+) -> tuple[_Sums, _Sums]:
+    """Bound what rows by polynomials give, and what of that underflows, whatever the masses are."""
     measures, facts = done.division.measures, done.division.rows
     centred = measures.centred
     scale, bound, norms = abs(centred.head.scale), *known
     _, y = measures.lengths
     longest, reach = float(y.max(initial=0.0)), measures.reach
     centre = length(centred.centres.query.astype(np.float64))
-    sums = _Sums()
+    # A query that sees nothing gets and gives nothing, nor does one without an upstream gradient.
+    mine = ~done.exact & (centred.head.seen > 0) & (norms > 0.0)
+    sums, lost = _Sums(), _Sums()
     for group in done.division.groups:
-        (delta,), rows = group.p.errors, group.rows[~done.exact[group.rows]]
+        (delta,), rows = group.p.errors, group.rows[mine[group.rows]]
         if not rows.size:
             continue
         some = facts.some(rows)
@@ -136,15 +148,21 @@ def _polynomials(
         off, up = bound[rows], norms[rows]
         rounds = features * size * (2.0 * reach + off)
         gets = up * (wrong * reach + (1.0 + wrong) * off + rounds)
-        query[rows] = scale * longest * gets
+        # What underflows, times the other numbers that it is multiplied with; with shares of a key of mass one.
+        least = some.least * np.maximum(some.total, TINY)
+        tiny = measures.underflow(group.p.c, rounding.smallest) * float(2 * steps)
+        few = tiny * (1.0 + (1.0 + wrong) * up / least) * (1.0 + 2.0 * reach + off)
+        query[rows] = scale * longest * gets + few
         # The largest share of a key of mass one.
-        share = np.exp(np.minimum(some.logits, 600.0)) / (some.least * np.maximum(some.total, TINY))
+        share = np.exp(np.minimum(some.logits, 600.0)) / least
         wide = up * (wrong * 2.0 * reach + (1.0 + wrong) * off)
         add = features * up * size / np.maximum(some.total, TINY)
         both = share * wide + add * (2.0 * reach + off)
         sums.key += float((scale * (some.length + centre) * both).sum())
         sums.value += float((share * wrong * up + add).sum())
-    return sums
+        lost.key += float((few * (1.0 + scale * centre)).sum())
+        lost.value += float(few.sum())
+    return sums, lost
 
 
 def _sizes(c: Floats, logit: Floats) -> Floats:

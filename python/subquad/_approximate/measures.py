@@ -198,7 +198,16 @@ class Measures:
         return sums
 
     def lost(self, c: Floats, smallest: float, total: Floats) -> Floats:
-        """Bound what underflows, over the sum of masses; see `attention/polynomial.rs` of the core."""
+        """Bound what underflows, over the sum of masses."""
+        terms = self.underflow(c, smallest)
+        if self.reach > 0.0:
+            # A bound on numerators is taken in units of `reach`, but a number lost there is not.
+            terms *= 1.0 + math.sqrt(self.centred.head.value.shape[1]) / self.reach
+        lost: Floats = terms / np.maximum(total, TINY)
+        return lost
+
+    def underflow(self, c: Floats, smallest: float) -> float:
+        """Bound what underflows in a sum of weights; see `attention/polynomial.rs` of the core."""
         pairs = [self.lengths]
         if c.ndim > 1 and self.basis is not None:
             pairs.append(
@@ -216,12 +225,8 @@ class Measures:
             size = size * most + (len(c) + float(np.abs(c[..., t]).sum()))
         if c.ndim > 1:
             size *= most ** (len(c) - 1)
-        terms = len(self.lengths[1]) * (2 * (powers + len(c)) + 8) * smallest
-        if self.reach > 0.0:
-            # A bound on numerators is taken in units of `reach`, but a number lost there is not.
-            terms *= 1.0 + math.sqrt(self.centred.head.value.shape[1]) / self.reach
-        lost: Floats = terms * size / np.maximum(total, TINY)
-        return lost
+        steps = 2 * (powers + len(c)) + 8
+        return float(len(self.lengths[1]) * steps * smallest * size)
 
     def with_second(self, rows: Rows, index: Any = slice(None)) -> Rows:
         """Add the mean squares of logits, where all queries see the same keys."""
