@@ -83,3 +83,12 @@ def test_queries_that_see_nothing_leave_bounds_alone(dtype: str) -> None:
     g[::2] = 0.0
     for name, ratio in ratios(g, arrays, is_causal="lower_right").items():
         assert ratio.max() <= 1.0, name
+
+
+def test_there_is_no_bound_where_slopes_have_none() -> None:
+    arrays = problem(sizes=(200, 200, 2, 2))
+    plan = subquad.plan(*arrays, eps=0.3, method="polynomial")
+    assert plan.method == "polynomial"
+    assert not plan.derivative
+    _, info = subquad.attention_grad(upstream(arrays), *arrays, plan=plan, return_info=True)
+    assert info.grad_bound is None

@@ -144,7 +144,9 @@ rng, check_finite, workers, return_info
         given = take_forward(forward, problem)
         problem = replace(problem, extra=(upstream, *given))
         done = _resume(problem, *given)
-    grads, stats, bounds = _backward(problem, upstream, done, names, bounded=return_info)
+    # Of a plan for the forward pass alone, the slopes of the polynomials are not known to be close.
+    bounded = return_info and chosen is not None and chosen.derivative
+    grads, stats, bounds = _backward(problem, upstream, done, names, bounded=bounded)
     if return_info and chosen is not None:
         info = make_info(problem, chosen, done, stats)
         return grads, info if bounds is None else replace(info, grad_bound=Gradients(**bounds))
