@@ -24,6 +24,8 @@ _QUERIES, _KEYS, _PAIRS = 48, 2048, 1 << 14
 _DEGREES, _MARGIN = 8, 0.5
 # Keys that are few.
 _EARLY = 256
+# Logits beyond have weights whose squares are no numbers.
+_LARGEST = 300.0
 # A try for so many operations of exact attention, within these numbers: looking must not take longer.
 _PER_TRY, _TRIES = 4e8, (10, 24)
 
@@ -65,11 +67,13 @@ def fit_division(
     pilot = _draw(centred, rng)
     basis = Measures(centred).basis if centred.head.shift is None else None
     logits = pilot.logits(None, None)[0]
-    weights = pilot.masses * np.exp(np.minimum(logits, 700.0))
     spread = float(np.linalg.norm(pilot.value - pilot.value.mean(axis=0), axis=1).max()) or 1.0
     width, count = len(pilot.x.T), len(centred.head.query)
     seen = np.abs(logits[pilot.masses > 0.0])
     what = f"d = {width}, max|s| about {float(seen.max(initial=0.0)):.3g}, eps = {eps:g}"
+    if seen.max(initial=0.0) > _LARGEST:
+        return None, math.inf, f"{what}: no polynomial is near the exponential"
+    weights = pilot.masses * np.exp(np.minimum(logits, _LARGEST))
     exact = cost.exact(count)
     worst, dearest = math.inf, 0.0
     choices = _choices(width, basis, gradient=gradient)
