@@ -153,6 +153,21 @@ def test_every_head_may_fail(monkeypatch: pytest.MonkeyPatch, dtype: str) -> Non
     assert np.all(errors(out.astype("f8"), arrays) <= info.error_bound)
 
 
+def test_heads_without_polynomials_are_held_against_the_budget() -> None:
+    q, k, v = problem(2, sizes=SIZES, size=0.6)
+    q[1] *= 1e5  # rounded to float32, logits are far off
+    arrays = cast((q, k, v), "float32")
+    out, info = subquad.attention(*arrays, rng=1, **STATISTICAL)
+    assert [head.method for head in info.plan.heads] == ["polynomial", "exact"]
+    assert info.stats["rows_recomputed"] == 1000
+    assert "1000 rows whose bound exceeded the budget were recomputed in float64" in info.reason
+    assert np.all(info.error_bound[1] <= EPS * info.spread[1])
+    exact = subquad.reference.attention(*(a.astype("f8") for a in arrays))
+    error = np.linalg.norm(out - exact, axis=-1)
+    assert np.all(error[1] <= info.error_bound[1])
+    assert set(info.sampled_rows[:, 0]) == {0}
+
+
 def test_a_plan_is_used_again_and_checked_again() -> None:
     arrays = problem(sizes=SIZES, size=0.6)
     settings = {name: STATISTICAL[name] for name in ("eps", "method", "certificate")}

@@ -15,7 +15,7 @@ from ._norms import matrix, rounding_norms, row_norms
 from ._plan import Plan
 from ._problem import Problem, Stats, added
 
-__all__ = ["Certificate", "certify", "relative_to_mean"]
+__all__ = ["Certificate", "certify", "combined", "relative_to_mean"]
 
 UNIT_ROUNDOFF = {
     "bfloat16": 2.0**-8,
@@ -51,19 +51,22 @@ def certify(
     plan: Plan,
     fallback: str,
     known: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    sampled: NDArray[np.bool_] | None = None,
 ) -> Certificate:
     """Bound the error of every row of `result`, which is `raw` rounded to the output dtype.
 
     `known` are bound and spread of what an approximate method has computed. A row whose bound exceeds
     the budget is recomputed in float64 unless that is what it was computed in, and replaced in `raw`,
-    `result` and `lse`.
+    `result` and `lse`. Of the heads that `sampled` marks random rows were held against it before: they are left
+    alone, and what is known is known of `result`.
     """
     bound, spread = problem.bounds(raw) if known is None else known
-    if result is not raw:
+    if result is not raw and sampled is None:
         bound = bound + rounding_norms(raw, result, problem.dtype)
     if plan.eps is None:
         return Certificate(bound, spread, {"rows_recomputed": 0}, np.zeros(bound.shape, bool), "")
-    short = replaced = _beyond(problem, result, bound, spread, plan.eps)
+    held = True if sampled is None else ~sampled[..., np.newaxis]
+    short = replaced = _beyond(problem, result, bound, spread, plan.eps) & held
     stats: Stats = {"rows_recomputed": 0}
     reason = ""
     if (problem.compute == np.float32 or known is not None) and short.any():
@@ -72,10 +75,19 @@ def certify(
             f"{stats['rows_recomputed']} rows whose bound exceeded the budget were recomputed in "
             "float64"
         )
-        short = _beyond(problem, result, bound, spread, plan.eps)
+        short = _beyond(problem, result, bound, spread, plan.eps) & held
     if short.any():
         reason = _fall_back(short, bound, plan, fallback)
     return Certificate(bound, spread, stats, replaced, reason)
+
+
+def combined(first: Certificate, then: Certificate) -> Certificate:
+    """Return what two certificates of one pass say, the second with the bounds of both."""
+    stats = added(first.stats, then.stats)
+    stats["rows_recomputed"] -= int((first.replaced & then.replaced).sum())
+    reason = "; ".join(reason for reason in (first.reason, then.reason) if reason)
+    replaced = first.replaced | then.replaced
+    return Certificate(then.bound, then.spread, stats, replaced, reason)
 
 
 def _beyond(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ._approximate.forward import HeadRows
 from ._approximate.run import approximate
 from ._arrays import stored
-from ._certify import Certificate, certify, relative_to_mean
+from ._certify import Certificate, certify, combined, relative_to_mean
 from ._info import Info
 from ._plan import Plan
 from ._problem import Problem, Stats, added
@@ -81,7 +81,12 @@ def _approximate(
     forward = Forward(done.raw, result, done.lse, done.stats, None, done.heads)
     if certificate == "statistical":
         rng = problem.memo["rng"]
-        found, forward.sample = certify_sample(problem, done, result, plan, rng)
+        by_sample, forward.sample = certify_sample(problem, done, result, plan, rng)
+        sampled = np.array([head is not None and not head.exact.all() for head in done.heads])
+        sampled = sampled.reshape(done.spread.shape)
+        known = (by_sample.bound, by_sample.spread)
+        found = certify(problem, done.raw, result, done.lse, plan, fallback, known, sampled)
+        found = combined(by_sample, found)
     elif certified:
         known = (done.bound, done.spread)
         found = certify(problem, done.raw, result, done.lse, plan, fallback, known)
