@@ -97,6 +97,17 @@ def test_the_bound_holds(name: str, is_causal: Any, dtype: str) -> None:
     assert left or "polynomial" in methods
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_rounding_alone_sends_few_rows_to_all_keys(is_causal: bool, dtype: str) -> None:
+    q, k, v = problem(sizes=(300, 300, 2, 3))
+    arrays = cast((q, k, np.full_like(v, 1.1)), dtype)
+    answer = attend(arrays, 0.1, is_causal=is_causal)
+    assert answer.info.method == "polynomial"
+    assert answer.info.stats["rows_recomputed"] <= 9
+    assert_certified(arrays, answer, 0.1)
+
+
 @pytest.mark.parametrize("is_causal", [True, "upper_left", "lower_right"])
 @pytest.mark.parametrize(("queries", "keys"), [(150, 400), (400, 150), (1, 300), (300, 1)])
 def test_the_bound_holds_for_other_lengths(queries: int, keys: int, is_causal: Any) -> None:

@@ -204,7 +204,8 @@ def _certify(done: HeadRows, group: Group, distance: Floats, out: NDArray[Any]) 
     done.exact[rows[~(bound <= 2.0 * measures.spread)]] = True
     kind = np.finfo(out.dtype)
     size = distance + length(centred.mean.astype(np.float64))
-    bound += (float(kind.eps) / 2.0 + 2.0**-49) * (1.0 + 1e-6) * size
+    # The sum with the mean is rounded, in float64 first; what is added to it was divided.
+    bound += float(kind.eps) / 2.0 * (1.0 + 1e-6) * size + 2.0**-51 * distance
     bound += np.where(size > 0.0, out.shape[1] * float(kind.smallest_subnormal), 0.0)
     done.bound[rows] = bound
 
