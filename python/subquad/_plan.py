@@ -56,6 +56,9 @@ class HeadPlan:
         Floating-point operations.
     reason : str
         Why exact; empty for "polynomial".
+    half : bool
+        Whether products are in bf16: where the machine has them, the budget allows their rounding, and no
+        gradient is asked for.
     lead, trailing : int or None, int
         Number of leading directions where these and the others have degrees of their own, and the
         degree in the others; None: all directions are alike.
@@ -74,6 +77,7 @@ class HeadPlan:
     bound: float
     flops: float
     reason: str
+    half: bool = False
     lead: int | None = None
     trailing: int = 0
     coefficients: tuple[tuple[float, ...], ...] = ()

@@ -29,7 +29,15 @@ from .head import Floats, Head
 from .kept import Basis, Kept
 from .measures import TINY, Measures, Rows
 
-__all__ = ["Approximant", "Rounding", "approximants", "posterior", "prior", "rounding_of"]
+__all__ = [
+    "Approximant",
+    "Rounding",
+    "approximants",
+    "half_rounding",
+    "posterior",
+    "prior",
+    "rounding_of",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,10 +134,18 @@ def approximants(degree: int, bound: float, kind: str, *, gradient: bool) -> lis
     return found
 
 
-def prior(measures: Measures, rows: Rows, p: Approximant, rho: Floats, eps: float) -> Floats:
+def prior(
+    measures: Measures,
+    rows: Rows,
+    p: Approximant,
+    rho: Floats,
+    eps: float,
+    half: Floats | float = 0.0,
+) -> Floats:
     """Bound the error of every row before anything is computed; infinite where nothing is known.
 
-    Also where sums of weights, whose logarithms are results too, are not certainly within `eps`.
+    `rho` is the rounding of numerators and denominators, `half` that of numerators alone. Infinite also
+    where sums of weights, whose logarithms are results too, are not certainly within `eps`.
     """
     if p.kind == "minimax":
         (delta,) = p.errors
@@ -138,7 +154,8 @@ def prior(measures: Measures, rows: Rows, p: Approximant, rho: Floats, eps: floa
     else:
         error, near, scatter = _moments(measures, rows, p)
         top = np.minimum(error * (measures.reach + near), scatter)
-    bound = _quotient(top + 2.0 * rho * measures.reach, rows.least - error - rho)
+    top = top + (2.0 * rho + half) * measures.reach
+    bound = _quotient(top, rows.least - error - rho)
     if measures.apart:
         bound = bound + 2.0 * measures.apart_error * measures.reach
     bound[error + rho > eps * rows.least] = np.inf
@@ -146,7 +163,13 @@ def prior(measures: Measures, rows: Rows, p: Approximant, rho: Floats, eps: floa
 
 
 def posterior(
-    measures: Measures, rows: Rows, p: Approximant, rho: Floats, sums: Floats, distance: Floats
+    measures: Measures,
+    rows: Rows,
+    p: Approximant,
+    rho: Floats,
+    sums: Floats,
+    distance: Floats,
+    half: Floats | float = 0.0,
 ) -> Floats:
     """Bound it afterwards, from the sums of weights and the distance of rows from the mean."""
     sums = sums / np.maximum(rows.total, TINY)
@@ -159,12 +182,26 @@ def posterior(
         error, _, scatter = _moments(measures, rows, p)
         linear = rho + error
         top = np.zeros_like(rho)
+    top = top + half * reach
     first = _quotient(top + linear * 2.0 * reach, sums)
     near = np.minimum(reach, distance + first)
     found = np.minimum(first, _quotient(top + linear * (reach + near), sums))
     if p.kind != "minimax":
-        found = np.minimum(found, _quotient(scatter + 2.0 * rho * reach, sums))
+        found = np.minimum(found, _quotient(scatter + (2.0 * rho + half) * reach, sums))
     return _within(rows, p, found)
+
+
+def half_rounding(measures: Measures, rows: Rows, p: Approximant, smallest: float) -> Floats:
+    """Bound what products in bf16 do to numerators: four numbers behind each are rounded to 8 bits.
+
+    Features of degree 0 and 1 stay in the working precision, and so do sums of weights.
+    """
+    c = p.c.copy()
+    c[:2] = 0.0
+    share = 1.02 * ((1.0 + 2.0**-8) ** 4 - 1.0)
+    sizes = rows.sizes(c, measures.centred.head.scale)
+    # Numbers below the smallest normal one are taken for zero.
+    return share * sizes + 4.0 * measures.lost(p.c, smallest, rows.total)
 
 
 def _within(rows: Rows, p: Approximant, bound: Floats) -> Floats:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _subquad
 from .._tables.table import LARGEST_DEGREE, load
 from .blocks import blocks_division
-from .bounds import Approximant, Rounding, approximants, prior
+from .bounds import Approximant, Rounding, approximants, half_rounding, prior
 from .division import Cost, Division, Group
 from .head import Floats
 from .measures import Measures, Rows
@@ -113,6 +114,7 @@ def divide(
             worst = max(worst, float(option.bound[mine].max()))
     if not groups:
         return None
+    groups = [finder.in_half(group) for group in groups]
     return Division(measures, finder.rows, tuple(groups), np.flatnonzero(left), flops, worst)
 
 
@@ -154,6 +156,18 @@ class Finder:
         # Nothing is off where no key is seen.
         found = np.where(self.measures.centred.head.seen == 0, 0.0, found)
         return _Option(best, rho, found, found <= self._budget)
+
+    def in_half(self, group: Group) -> Group:
+        """Take products in bf16 where the machine has them and the budget allows it for all rows."""
+        head = self.measures.centred.head
+        if head.shift is not None or self.gradient or group.p.degree < 2:
+            return group
+        if not (_subquad.bf16 and head.query.dtype == np.float32):
+            return group
+        half = half_rounding(self.measures, self.rows, group.p, self.rounding.smallest)
+        bound = prior(self.measures, self.rows, group.p, group.rho, self.eps, half)
+        allowed = (bound[group.rows] <= self._budget).all()
+        return replace(group, half=half) if allowed else group
 
     def _bounds(self, degree: int) -> list[tuple[str, list[float]]]:
         largest = float(self.rows.logits.max(initial=0.0))

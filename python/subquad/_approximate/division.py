@@ -55,6 +55,9 @@ class Group:
     rho: Floats
     """Rounding of their sums over the sum of masses; for every row of the head."""
     rows: NDArray[np.intp]
+    half: Floats | None = None
+    """Where products are in bf16, what their rounding does to numerators, over the sum of masses and the
+    largest distance of a value from the mean."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

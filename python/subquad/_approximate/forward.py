@@ -86,6 +86,7 @@ def head_forward(
             scale=problem.scale,
             shift=problem.shift,
             workers=problem.workers,
+            half=group.half is not None,
             **in_blocks(group.p),
         )
         stats = added(stats, counts)
@@ -199,7 +200,9 @@ def _certify(done: HeadRows, group: Group, distance: Floats, out: NDArray[Any]) 
         total = np.maximum(done.division.rows.total, TINY)
         rho = rho + measures.apart_error * done.apart / total
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        bound = posterior(measures, done.division.rows, group.p, rho, done.sums, where)[rows]
+        half = 0.0 if group.half is None else group.half
+        facts = done.division.rows
+        bound = posterior(measures, facts, group.p, rho, done.sums, where, half)[rows]
     # No row is further from the exact one than two values are from each other, up to rounding.
     done.exact[rows[~(bound <= 2.0 * measures.spread)]] = True
     kind = np.finfo(out.dtype)

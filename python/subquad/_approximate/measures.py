@@ -251,7 +251,7 @@ class Measures:
         # What the root of a little more leaves out is less than what is added, rounding aside.
         ridge = 1e-9 * trace + TINY
         root = np.linalg.cholesky(square + ridge * np.eye(len(square)))
-        return root, 2.0 * _ROUNDED * trace
+        return root.astype(np.float64, copy=False), 2.0 * _ROUNDED * trace
 
     @cached_property
     def spread(self) -> float:

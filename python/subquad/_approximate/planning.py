@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,7 @@ def plan_head(
         bound=bound,
         flops=division.flops,
         reason="",
+        half=any(group.half is not None for group in division.groups),
         lead=first.kept.lead,
         trailing=first.kept.trailing,
         coefficients=() if rng is None else tuple(map(tuple, np.atleast_2d(first.c).tolist())),
@@ -114,9 +116,19 @@ def redo(
     problem: Problem, index: Shape, plan: HeadPlan, eps: float, *, gradient: bool
 ) -> Division | None:
     """Return what a plan says for a head, for these numbers; None where they do not allow it."""
-    planned: Division | None = problem.memo.get(index)
-    if planned is not None:
-        return planned
+    division: Division | None = problem.memo.get(index)
+    if division is None:
+        division = _redo(problem, index, plan, eps, gradient=gradient)
+    if division is None or not problem.extra:
+        return division
+    # A gradient is that of sums in the working precision.
+    groups = tuple(replace(group, half=None) for group in division.groups)
+    return replace(division, groups=groups)
+
+
+def _redo(
+    problem: Problem, index: Shape, plan: HeadPlan, eps: float, *, gradient: bool
+) -> Division | None:
     head = head_of(problem, index)
     centres: list[Centres] = centres_of(problem, index, head, problem.memo["centres"])
     centred = next(
