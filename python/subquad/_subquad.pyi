@@ -15,6 +15,7 @@ __all__ = [
     "cores",
     "get_num_threads",
     "isa",
+    "matrix_product",
     "measure_limits",
     "polynomial_backward",
     "polynomial_features",
