@@ -360,7 +360,7 @@ FLOAT: Any = 2.0
         (lambda: factor(ONE, ONE, eps=0.0), ValueError, "`eps` must be positive"),
         (lambda: factor(ONE, ONE, eps=TEXT), TypeError, "`eps` must be a real number"),
         (lambda: factor(ONE, ONE, degree=FLOAT), TypeError, "`degree` must be an integer"),
-        (lambda: factor(ONE, ONE, degree=-1), ValueError, "`degree` must be at least 0"),
+        (lambda: factor(ONE, ONE, degree=-1), ValueError, "`degree` must be at least 1"),
         (lambda: factor(ONE, ONE, degree=25), ValueError, "`degree` must be from 0 to 24.*got 25"),
         (lambda: factor(ONE, ONE, eps=0.1, scale=0.0), ValueError, "`scale` must be finite"),
         (

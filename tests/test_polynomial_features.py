@@ -19,7 +19,7 @@ NAMESPACES = (subquad.polynomial, reference.polynomial)
 
 @given(
     st.integers(0, 6),
-    st.integers(0, 5),
+    st.integers(1, 5),
     st.integers(0, 30),
     st.sampled_from(["float32", "float64"]),
     st.integers(0, 99),
@@ -53,7 +53,7 @@ def test_order_by_hand() -> None:
 def test_a_lower_degree_is_the_beginning_of_a_higher_one() -> None:
     x = np.random.default_rng(0).standard_normal((9, 4))
     most = subquad.polynomial.features(x, 5)
-    for degree in range(5):
+    for degree in range(1, 5):
         features = subquad.polynomial.features(x, degree)
         np.testing.assert_array_equal(features, most[:, : features.shape[1]])
         weights = subquad.polynomial.weights(4, degree)
@@ -101,14 +101,15 @@ def test_layouts_and_types_of_the_input_do_not_matter() -> None:
         (lambda p: p.features(np.ones((1, 2, 3)), 2), ValueError, r"`x`.*got \(1, 2, 3\)"),
         (lambda p: p.features([[1.0, np.nan]], 2), ValueError, r"`x`.*nan at index \(0, 1\)"),
         (lambda p: p.features([[1.0j]], 2), TypeError, "`x` must hold real numbers.*complex128"),
-        (lambda p: p.features([[1.0]], -1), ValueError, "`degree` must be at least 0, got -1"),
+        (lambda p: p.features([[1.0]], -1), ValueError, "`degree` must be at least 1, got -1"),
         (lambda p: p.features([[1.0]], 1.0), TypeError, "`degree` must be an integer, got 1.0"),
         (lambda p: p.features([[1.0]], True), TypeError, "`degree` must be an integer, got True"),
         (lambda p: p.features(np.ones((1, 400)), 60), MemoryError, "[0-9]+ bytes"),
         (lambda p: p.features([[1e200]], 2), ValueError, "exceeds the range of float64"),
         (lambda p: p.weights(-1, 2), ValueError, "`d` must be at least 0, got -1"),
         (lambda p: p.weights(2.0, 2), TypeError, "`d` must be an integer"),
-        (lambda p: p.weights(2, -2), ValueError, "`degree` must be at least 0, got -2"),
+        (lambda p: p.features([[1.0]], 0), ValueError, "`degree` must be at least 1, got 0"),
+        (lambda p: p.weights(2, -2), ValueError, "`degree` must be at least 1, got -2"),
         (lambda p: p.weights(400, 60), MemoryError, "400.*bytes"),
     ],
 )

@@ -81,7 +81,7 @@ VALUE_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"certificate": "sampled"}, '`certificate`.*"statistical", "none", got \'sampled\''),
     ({"method": "polynomial"}, '`eps` or `plan` must be given with method="polynomial"'),
     ({"centres": "mean"}, '`centres` must be "auto", None,'),
-    ({"centres": 0}, "`centres` must be at least 1 token, got 0"),
+    ({"centres": 0}, "`centres` must be at least 1, got 0"),
     ({"centres": (np.zeros(3),)}, "`centres` must be two arrays .*, got 1"),
     ({"fallback": "ignore"}, '`fallback`.*"exact", "raise", "warn", got \'ignore\''),
     ({"rng": -1}, "`rng` must be as in numpy.random.default_rng"),

@@ -61,8 +61,8 @@ def check_accuracy(eps: Any, degree: Any) -> tuple[float | None, int | None]:
     return check_budget(eps), None if degree is None else check_degree(degree)
 
 
-def check_degree(degree: Any, name: str = "degree") -> int:
-    """Return a degree, or another count that may be 0."""
+def check_degree(degree: Any, name: str = "degree", least: int = 1) -> int:
+    """Return a degree, or another count."""
     if isinstance(degree, bool):
         raise TypeError(f"`{name}` must be an integer, got {degree!r}")
     try:
@@ -71,8 +71,8 @@ def check_degree(degree: Any, name: str = "degree") -> int:
         raise TypeError(
             f"`{name}` must be an integer, got {degree!r} of type {type(degree).__name__}"
         ) from None
-    if number < 0:
-        raise ValueError(f"`{name}` must be at least 0, got {number}")
+    if number < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {number}")
     return number
 
 

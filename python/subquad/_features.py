@@ -35,7 +35,7 @@ def features(x: Array, degree: int) -> Any:
     Raises
     ------
     ValueError
-        If the shape is wrong, a number is not finite, or the degree is negative or above 64.
+        If the shape is wrong, a number is not finite, or the degree is below 1 or above 64.
     TypeError
         If `x` does not hold real numbers, or `degree` is no integer.
     MemoryError
@@ -96,7 +96,7 @@ def weights(d: int, degree: int) -> Any:
     Raises
     ------
     ValueError
-        If a number is negative, or the degree is above 64.
+        If `d` is negative, or the degree below 1 or above 64.
     TypeError
         If a number is no integer.
     MemoryError
@@ -108,6 +108,6 @@ def weights(d: int, degree: int) -> Any:
     >>> subquad.polynomial.weights(2, 2)
     array([1., 1., 1., 1., 2., 1.])
     """
-    d, degree = check_degree(d, "d"), check_degree(degree)
+    d, degree = check_degree(d, "d", 0), check_degree(degree)
     count_features(1, d, degree)
     return _subquad.polynomial_weights(d, degree)

@@ -42,8 +42,6 @@ def check_centres(centres: Any, problem: Problem) -> CentresOption:
     if isinstance(centres, tuple | list):
         return _given(centres, problem)
     tokens = check_degree(centres, "centres")
-    if tokens == 0:
-        raise ValueError("`centres` must be at least 1 token, got 0")
     return CentresOption(f"first {tokens} tokens", tokens)
 
 

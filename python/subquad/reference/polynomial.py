@@ -73,7 +73,7 @@ def features(x: Array, degree: int) -> Any:
 
 def weights(d: int, degree: int) -> Any:
     """How often each monomial occurs in a power of a sum; as `subquad.polynomial.weights`."""
-    d, degree = check_degree(d, "d"), check_degree(degree)
+    d, degree = check_degree(d, "d", 0), check_degree(degree)
     result = np.empty(count_features(1, d, degree))
     for column, chosen in enumerate(_monomials(d, degree)):
         repeats = math.prod(math.factorial(chosen.count(i)) for i in set(chosen))
@@ -119,7 +119,7 @@ def _least_degree(logits: Floats, exact: Floats, eps: float) -> int:
     total, term = np.zeros_like(logits), np.ones_like(logits)
     for degree in range(_LARGEST_DEGREE + 1):
         total += term
-        if (np.abs(total - exact) <= eps * exact).all():
+        if degree and (np.abs(total - exact) <= eps * exact).all():
             return degree
         term *= logits / (degree + 1)
     raise ValueError(f"no degree up to {_LARGEST_DEGREE} meets `eps` = {eps} in float64")
