@@ -156,7 +156,7 @@ def test_integers_are_computed_in_float64() -> None:
         ((np.zeros(3), np.full(3, np.inf)), ValueError, r"`centres\[1\]` must be finite, got inf"),
         ((np.zeros(3),) * 3, ValueError, "two arrays .*, got 3"),
         (-1, ValueError, "`centres`"),
-        (0, ValueError, "at least 1 token, got 0"),
+        (0, ValueError, "`centres` must be at least 1, got 0"),
         ("mean", ValueError, '`centres` must be "auto"'),
         (1.5, TypeError, "`centres`"),
         (True, TypeError, "`centres`"),
