@@ -33,7 +33,12 @@ def test_quadratic_is_said_with_numbers() -> None:
     assert [head.method for head in plan.heads] == ["exact", "exact"]
     largest = np.abs(q @ np.swapaxes(k, -1, -2)).max(axis=(1, 2)) / np.sqrt(3.0)
     assert all(h.largest_logit >= x / 2 for h, x in zip(plan.heads, largest, strict=True))
-    assert [c.meets_eps for c in plan.candidates][1].startswith("not within")
+    # What was not found has no operations to compare; the table says why, head by head.
+    assert [c.method for c in plan.candidates] == ["exact"]
+    lines = repr(plan).splitlines()[-2:]
+    for line, head in zip(lines, plan.heads, strict=True):
+        assert head.reason
+        assert line.endswith(head.reason)
 
 
 def test_a_degree_that_costs_more_than_all_keys_is_named_with_its_operations() -> None:
@@ -55,8 +60,21 @@ def test_the_table_shows_what_was_compared() -> None:
     text = repr(plan)
     for part in ("2 of 2 heads by polynomials of degree", "sums over features", "of the spread"):
         assert part in text
+    for head in plan.heads:
+        assert all(f"{degree}: {rows}" in text for degree, rows in head.degrees)
     html = plan._repr_html_()
-    assert html.count("<table>") == html.count("</table>") == 2
+    assert html.count("<table>") == html.count("</table>") == 3
+
+
+def test_the_table_of_many_heads_is_cut() -> None:
+    q, k, v = (np.broadcast_to(a[:1], (20, *a.shape[1:])) for a in FLAT)
+    plan = subquad.plan(q, k, v, **BY_POLYNOMIALS)
+    assert len(plan.heads) == 20
+    assert repr(plan).splitlines()[-1].strip() == "4 more"
+
+
+def test_plans_are_reported_pickled_and_reused() -> None:
+    plan = subquad.plan(*FLAT, **BY_POLYNOMIALS)
     _, info = subquad.attention(*FLAT, **BY_POLYNOMIALS, return_info=True)
     assert info.plan == plan
     assert "polynomial (sums over features)" in repr(info)

@@ -98,14 +98,15 @@ class Plan:
     """The choice of a method for one workload, and the numbers it was decided from.
 
     Made by `plan`; ``attention(..., plan=plan)`` reuses it on arrays of the same shapes, dtypes and
-    options. Its ``repr`` is the table of candidates.
+    options. Its ``repr`` is the table of candidates, and what is done with each head.
 
     Attributes
     ----------
     method : str
         "exact", or "polynomial" where that answers at least one head.
     kernel : str
-        "decode" for few queries on many keys, where reading those is what takes time, else "tiled".
+        "decode" for few queries on many keys, where reading those is what takes time, else "tiled";
+        "sums over features" where there are polynomials.
     reason : str
         Why this method.
     eps : float or None
@@ -157,14 +158,39 @@ class Plan:
             for c in self.candidates
         ]
 
+    def _head_rows(self) -> list[tuple[str, ...]]:
+        rows = [(str(number), *_cells(head)) for number, head in enumerate(self.heads[:_SHOWN])]
+        left = len(self.heads) - _SHOWN
+        return [*rows, (f"{left} more", *[""] * 6)] if left > 0 else rows
+
     def __repr__(self) -> str:
-        """Return the table that the choice was made from."""
-        table = [_HEADER, *self._candidate_rows()]
-        return f"Plan\n{text_table(self._rows())}\n{text_table(table, indent='    ')}"
+        """Return the tables that the choice was made from."""
+        tables = [[_HEADER, *self._candidate_rows()]]
+        if self.heads:
+            tables.append([_HEADS, *self._head_rows()])
+        parts = [text_table(table, indent="    ") for table in tables]
+        return "\n".join(["Plan", text_table(self._rows()), *parts])
 
     def _repr_html_(self) -> str:
-        table = html_table("Candidates", self._candidate_rows(), header=_HEADER)
-        return html_table("Plan", self._rows()) + table
+        tables = html_table("Plan", self._rows())
+        tables += html_table("Candidates", self._candidate_rows(), header=_HEADER)
+        if self.heads:
+            tables += html_table("Heads", self._head_rows(), header=_HEADS)
+        return tables
 
+
+# Heads that a table shows.
+_SHOWN = 16
 
 _HEADER = ("candidate", "work", "memory", "meets eps")
+_HEADS = ("head", "method", "centred", "degrees: rows", "features", "max|s|", "error over spread")
+
+
+def _cells(head: HeadPlan) -> tuple[str, ...]:
+    if head.method == "exact":
+        return ("exact", "", "", "", f"{head.largest_logit:.3g}", head.reason)
+    degrees = ", ".join(f"{degree}: {count(rows)}" for degree, rows in head.degrees)
+    for number, what in ((head.exact_rows, "rows"), (head.exact_keys, "keys")):
+        degrees += f", {count(number)} {what} exact" if number else ""
+    logits, bound = f"{head.largest_logit:.3g}", f"{head.bound:.2g}"
+    return ("polynomial", head.centres, degrees, count(head.features), logits, bound)

@@ -262,8 +262,7 @@ def decide(
     if not chosen:
         nearest = min(heads, key=lambda head: head.largest_logit)
         reason = f"quadratic: {nearest.reason}; {_threshold(nearest, shapes.keys)}"
-        polynomial = Candidate("polynomial", 0, 0, "not within the operations of exact")
-        return Plan("exact", kernel, reason, eps, pairs, (exact, polynomial), workload, heads)
+        return Plan("exact", kernel, reason, eps, pairs, (exact,), workload, heads)
     degree = max(degree for head in chosen for degree, _ in head.degrees)
     reason = (
         f"{len(chosen)} of {len(heads)} heads by polynomials of degree {degree} and less: "
