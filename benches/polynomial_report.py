@@ -46,6 +46,7 @@ TARGETS: dict[str, list[Part]] = {
     "L4": [shapes(bench.Causal, LONG)],
     "L5": [shapes(bench.SameMaths, LONG)],
     "certified": [everything(bench.Certified)],
+    "half": [everything(bench.Half)],
     "crossover": [everything(bench.Crossover)],
     "workers": [everything(bench.Workers)],
     "accuracy": [everything(bench.Accuracy)],

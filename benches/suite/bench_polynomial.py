@@ -8,9 +8,13 @@ to know that they are. Coefficients are those of Taylor, logits at most 1.
 
 from __future__ import annotations
 
+import functools
 import math
 
+import numpy as np
+
 import subquad
+import subquad._subquad
 
 from . import _polynomials as polynomials
 from ._alternate import Call, over_limit, ratio
@@ -101,6 +105,39 @@ class Causal(Forward):
 
     def peer(self, rows: int) -> Call:
         return polynomials.sdpa_causal(self.arrays, rows)
+
+    def track_ratio_to_plain(self, shape: Shape) -> float:
+        """Over the same without a mask."""
+        options = {"scale": 1.0, "workers": 1}
+        plain = functools.partial(
+            subquad.polynomial_attention, *self.arrays, self.coefficients, **options
+        )
+        return ratio(self.ours, plain, self.pairs)
+
+
+class Half:
+    """Sums by products in bf16 over those in float32, as attention within a budget takes them."""
+
+    params = ([(65_536, 64, 2), (16_384, 64, 2)],)
+    param_names = _Pass.param_names
+    pairs = 5
+
+    def setup(self, shape: Shape) -> None:
+        if not subquad._subquad.bf16:
+            raise NotImplementedError("the machine has no products in bf16")
+        one_thread()
+        n, d, degree = shape
+        self.inputs = [array[np.newaxis] for array in inputs(n, d)]
+        self.inputs.append(np.ones((1, n), np.float32))
+        self.terms = np.array(TAYLOR[: degree + 1])
+        self.out = np.empty((1, n, d), np.float32), np.empty((1, n), np.float32)
+
+    def sums(self, half: bool) -> object:
+        options = {"scale": 1.0, "shift": None, "workers": 1, "half": half}
+        return subquad._subquad.polynomial_sums(*self.inputs, self.terms, *self.out, **options)
+
+    def track_ratio_to_float32(self, shape: Shape) -> float:
+        return ratio(lambda: self.sums(True), lambda: self.sums(False), self.pairs)
 
 
 class Certified:
