@@ -142,6 +142,10 @@ def attention(
     hide, and beyond inputs and outputs O(L) memory: no array of shape (L, S) is made. Logits are
     computed in float64 for float64 results and in float32 for all others.
 
+    With polynomials O((L + S) r Ev) operations for r features [3]_, and O((L + S)(E + Ev) + r Ev) memory;
+    `plan` has the numbers. `lse` is within ``-log(1 - eps)`` and rounding then, unless the
+    certificate is statistical or "none".
+
     Tiles with a running maximum and sum [1]_ [2]_; the bound is one on the rounding of just these
     operations, row by row.
 
@@ -150,6 +154,7 @@ def attention(
     .. [1] M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", 2018.
     .. [2] T. Dao, D. Y. Fu, S. Ermon, A. Rudra and C. Ré, "FlashAttention: fast and memory-efficient
        exact attention with IO-awareness", 2022.
+    .. [3] J. Alman and Z. Song, "Fast attention requires bounded entries", arXiv:2302.13214.
 
     Examples
     --------

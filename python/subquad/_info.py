@@ -38,7 +38,9 @@ class Info:
     reason : str
         Why this method, and what was done about rows that exceeded the budget.
     stats : dict
-        Exact counts: flops, tiles, bytes_read, tasks, rows_recomputed.
+        Exact counts: flops, tiles, bytes_read, tasks, rows_recomputed; with polynomials also the largest
+        degree and the most features (rank). Causal polynomials take a pass more, and other tasks, where
+        there are more workers than heads; all other counts do not depend on workers.
     grad_bound : Gradients, or None
         From `attention_grad` with polynomials: for every row of each gradient a bound on its distance from
         the exact one, where all heads have one.
