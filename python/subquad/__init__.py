@@ -9,7 +9,7 @@ keys reach a threshold, `polynomial` says what a polynomial can do in place of t
 Arrays must not be modified by another thread while a call reads them.
 """
 
-from . import halfspace, polynomial, reference, theory
+from . import halfspace, polynomial, reference, theory, toeplitz
 from ._attention import attention
 from ._config import show_config
 from ._errors import AccuracyWarning, CertificateError
@@ -43,4 +43,5 @@ __all__ = [
     "show_config",
     "theory",
     "thread_limit",
+    "toeplitz",
 ]

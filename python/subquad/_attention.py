@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._arrays import Array
+from ._bias import Bias
 from ._forward import make_info, run_forward
 from ._out import take_out
 from ._plan import Plan
@@ -23,7 +24,7 @@ def attention(
     is_causal: bool | str = False,
     window: int | None = None,
     mask: Array | None = None,
-    bias: Array | None = None,
+    bias: Array | Bias | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     method: str = "auto",
@@ -64,8 +65,9 @@ def attention(
         counted.
     mask : array_like of bool, optional
         Broadcasts to (..., L, S); True = seen.
-    bias : array_like of float, optional
-        Broadcasts to (..., L, S); added to the logits. ``-inf`` hides a key.
+    bias : array_like of float, or toeplitz.Bias, optional
+        Broadcasts to (..., L, S); added to the logits. ``-inf`` hides a key. A `toeplitz.Bias` stands
+        for an array whose entries depend on i - j alone, which is not made.
     scale : float, optional
         Factor of the products; ``1 / sqrt(E)`` if not given.
     enable_gqa : bool

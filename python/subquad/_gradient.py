@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ._approximate.run import approximate_grad
 from ._arrays import FLOATS, Array, Operand, stored, wide
+from ._bias import Bias
 from ._forward import Forward, make_info, run_forward
 from ._info import Gradients
 from ._layout import expand, laid_out
@@ -36,7 +37,7 @@ def attention_grad(
     is_causal: bool | str = False,
     window: int | None = None,
     mask: Array | None = None,
-    bias: Array | None = None,
+    bias: Array | Bias | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     method: str = "auto",
@@ -72,7 +73,8 @@ rng, check_finite, workers, return_info
     grads : Gradients
         One array of the kind of `query` per argument asked for, with that argument's shape and
         dtype, summed over the axes along which it was broadcast; None for the others. Integer
-        arguments get the dtype of the output.
+        arguments get the dtype of the output. For a `toeplitz.Bias` that of its parameters, of their
+        kind, from sums in float64 over pairs of the same lag.
     info : Info
         Only with `return_info`. Counts of both passes; bounds of the forward pass if it was
         computed here; with polynomials `Info.grad_bound`, which is loose, where their slopes have a
@@ -196,5 +198,7 @@ def _backward(
     grads = {}
     for name, total in sums.items():
         dtype = operands[name].dtype if operands[name].dtype in FLOATS else problem.dtype
-        grads[name] = give_back(stored(total, dtype), dtype)
+        is_parameters = name == "bias" and problem.relative is not None
+        back = operands[name].give_back if is_parameters else give_back
+        grads[name] = back(stored(total, dtype), dtype)
     return Gradients(**grads), stats, bounds

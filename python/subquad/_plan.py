@@ -18,7 +18,8 @@ class Workload:
     key: Shape
     value: Shape
     mask: Shape | None
-    bias: Shape | None
+    bias: Shape | str | None
+    """The shape of an array, or kind and parameters of a `toeplitz.Bias`."""
     out: Shape
     dtype: str
     scale: float

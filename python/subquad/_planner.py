@@ -12,6 +12,7 @@ import numpy as np
 from ._approximate.centres import check_centres
 from ._approximate.planning import plan_head
 from ._arrays import Array, Operand
+from ._bias import Bias
 from ._errors import AccuracyWarning, CertificateError
 from ._options import (
     CERTIFICATES,
@@ -40,7 +41,7 @@ def plan(
     is_causal: bool | str = False,
     window: int | None = None,
     mask: Array | None = None,
-    bias: Array | None = None,
+    bias: Array | Bias | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     method: str = "auto",
@@ -207,7 +208,7 @@ def workload_of(problem: Problem) -> Workload:
         key=operands["key"].shape,
         value=operands["value"].shape,
         mask=shape_of("mask"),
-        bias=shape_of("bias"),
+        bias=shape_of("bias") if problem.relative is None else repr(problem.relative),
         out=(*shapes.lead, shapes.queries, shapes.value_width),
         dtype=problem.dtype,
         scale=problem.scale,
@@ -292,7 +293,8 @@ def _why_exact(problem: Problem, eps: float | None, method: str, flops: int) -> 
         return "asked for: exact, which meets any eps above rounding"
     if problem.shapes.empty or problem.shapes.keys == 0:
         return "no query or no key: nothing to compute"
-    for name, given in (("mask", problem.mask), ("bias", problem.bias), ("window", problem.window)):
+    bias = problem.lags if problem.bias is None else problem.bias
+    for name, given in (("mask", problem.mask), ("bias", bias), ("window", problem.window)):
         if given is not None:
             return f"`{name}` is given, which polynomials cannot take: exact"
     heads = math.prod(problem.shapes.batch) * problem.shapes.heads

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import _subquad
 from ._arrays import Operand, result_dtype, take, wide
+from ._bias import Bias
 from ._finite import refuse_nonfinite, require_finite
 from ._layout import expand, laid_out, open_view
 from ._options import check_scale, check_visibility
@@ -37,6 +38,10 @@ class Problem:
     value: NDArray[Any]
     mask: NDArray[np.bool_] | None
     bias: NDArray[Any] | None
+    relative: Bias | None
+    """A bias of relative positions, in place of an array."""
+    lags: NDArray[np.float64] | None
+    """What it adds for every lag, for every head."""
     scale: float
     shift: int | None
     window: int | None
@@ -84,13 +89,19 @@ class Problem:
         lse: NDArray[Any],
         grads: dict[str, NDArray[Any]],
     ) -> Stats:
-        """Add the gradients into `grads`, zero arrays in the shapes of the arguments."""
+        """Add the gradients into `grads`, zero arrays in the shapes of the arguments.
+
+        That of the parameters of a `Bias` is replaced by one in float64.
+        """
         if self.shapes.empty or not grads:
             return _no_work()
 
         def view(name: str, shape: Shape) -> NDArray[Any] | None:
             return open_view(grads[name], shape) if name in grads else None
 
+        # Every head sums up its own: what several share is added in a fixed order afterwards.
+        own = self.lags is not None and "bias" in grads
+        grad_lags = np.zeros(self.lags.shape) if own and self.lags is not None else None
         bad, stats = _subquad.attention_backward(
             grad_out,
             *self._inputs(),
@@ -99,9 +110,12 @@ class Problem:
             view("query", self.shapes.query),
             view("key", self.shapes.key),
             view("value", self.shapes.value),
-            view("bias", self.shapes.logits),
+            None if self.relative else view("bias", self.shapes.logits),
+            grad_lags,
             **self._options(),
         )
+        if self.relative is not None and grad_lags is not None:
+            grads["bias"] = self.relative.pullback(grad_lags, self.shapes.queries, self.shapes.keys)
         if bad and self.check_finite:
             refuse_nonfinite((*self.operands.values(), *self.extra), self.compute)
         return stats
@@ -141,6 +155,16 @@ class Problem:
             queries=query.shape[-2],
         )
         shift, mask = self.shift, None if self.mask is None else some(self.mask)
+        bias = None if self.bias is None else some(self.bias)
+        lags = None if self.lags is None else self.lags[one]
+        if lags is None:
+            pass
+        elif isinstance(rows, slice):
+            start, stop, _ = rows.indices(self.shapes.queries)
+            lags = lags[..., start : stop + self.shapes.keys - 1]
+        else:
+            last = self.shapes.keys - 1
+            bias, lags = lags[..., np.subtract.outer(rows, np.arange(last + 1)) + last], None
         if shift is None:
             pass
         elif isinstance(rows, slice):
@@ -159,7 +183,9 @@ class Problem:
             key=self.key[kv],
             value=self.value[kv],
             mask=mask,
-            bias=None if self.bias is None else some(self.bias),
+            bias=bias,
+            relative=None,
+            lags=lags,
             shift=shift,
             compute=compute,
             memo={},
@@ -169,8 +195,8 @@ class Problem:
         """Drop the head axis that was added around one head: from inside shapes to the caller's."""
         return array if self.shapes.lead else array[0]
 
-    def _inputs(self) -> tuple[Any, Any, Any, Any, Any]:
-        return self.query, self.key, self.value, self.mask, self.bias
+    def _inputs(self) -> tuple[Any, Any, Any, Any, Any, Any]:
+        return self.query, self.key, self.value, self.mask, self.bias, self.lags
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -202,12 +228,15 @@ def prepare(
     shapes = match_shapes(q.shape, k.shape, v.shape, bool(enable_gqa))
     shift, window = check_visibility(is_causal, window, shapes.queries, shapes.keys)
     compute = _FLOAT64 if dtype == "float64" else _FLOAT32
+    relative = bias if isinstance(bias, Bias) else None
     return Problem(
         query=expand(laid_out(q, compute), shapes.query),
         key=expand(laid_out(k, compute), shapes.key),
         value=expand(laid_out(v, compute), shapes.value),
         mask=None if mask is None else _take_mask(mask, shapes, operands),
-        bias=None if bias is None else _take_bias(bias, shapes, operands),
+        bias=None if bias is None or relative else _take_bias(bias, shapes, operands),
+        relative=relative,
+        lags=None if relative is None else _take_lags(relative, shapes, operands),
         operands=operands,
         shapes=shapes,
         scale=check_scale(scale, shapes.width),
@@ -241,6 +270,17 @@ def _take_bias(bias: Any, shapes: Shapes, operands: dict[str, Operand]) -> NDArr
     operands["bias"] = operand
     array = laid_out(operand, np.dtype(np.float64), any_strides=True)
     return _over_logits(operand, array, shapes)
+
+
+def _take_lags(bias: Bias, shapes: Shapes, operands: dict[str, Operand]) -> NDArray[np.float64]:
+    lags = bias.lags(shapes.queries, shapes.keys)
+    if len(lags) not in (1, shapes.heads):
+        raise ValueError(
+            f"`bias` has parameters for {len(lags)} heads, but `query` has H = {shapes.heads}: one for "
+            f"all or H are required, got {bias!r}"
+        )
+    operands["bias"] = bias.operand
+    return np.broadcast_to(lags, (*shapes.batch, shapes.heads, lags.shape[1]))
 
 
 def _over_logits(operand: Operand, array: NDArray[Any], shapes: Shapes) -> NDArray[Any]:

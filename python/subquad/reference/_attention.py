@@ -9,6 +9,7 @@ import numpy as np
 
 from .._approximate.centres import check_centres
 from .._arrays import Array, Operand, stored
+from .._bias import Bias
 from .._finite import refuse_nonfinite, require_finite
 from .._gradient import wanted
 from .._info import Gradients, Info
@@ -32,7 +33,7 @@ def attention(
     is_causal: bool | str = False,
     window: int | None = None,
     mask: Array | None = None,
-    bias: Array | None = None,
+    bias: Array | Bias | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     method: str = "auto",
@@ -92,7 +93,7 @@ def attention_grad(
     is_causal: bool | str = False,
     window: int | None = None,
     mask: Array | None = None,
-    bias: Array | None = None,
+    bias: Array | Bias | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     method: str = "auto",
@@ -146,10 +147,16 @@ def attention_grad(
         "value": transpose(weights) @ d_out,
         "bias": d_logits,
     }
-    grads = Gradients(**{name: sum_to(full[name], problem.operands[name].shape) for name in names})
+    grads = {}
+    for name in names:
+        if name == "bias" and problem.relative is not None:
+            grads[name] = problem.relative.pullback(_sum_by_lag(d_logits), *d_logits.shape[-2:])
+        else:
+            grads[name] = sum_to(full[name], problem.operands[name].shape)
     if return_info:
-        return grads, Info("reference", None, None, None, chosen, "the definition, in float64")
-    return grads
+        info = Info("reference", None, None, None, chosen, "the definition, in float64")
+        return Gradients(**grads), info
+    return Gradients(**grads)
 
 
 def merge(outs: Iterable[Array], lses: Iterable[Array]) -> tuple[Any, Any]:
@@ -169,7 +176,7 @@ def plan(
     is_causal: bool | str = False,
     window: int | None = None,
     mask: Array | None = None,
-    bias: Array | None = None,
+    bias: Array | Bias | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     method: str = "auto",
@@ -215,12 +222,22 @@ def _logits(problem: Problem, *extra: Operand) -> Floats:
         logits *= problem.scale
     if problem.check_finite and not np.isfinite(logits).all():
         refuse_nonfinite((), problem.compute)
-    if "bias" in operands:
+    if problem.relative is not None:
+        logits = logits + problem.relative.dense(*logits.shape[-2:])
+    elif "bias" in operands:
         logits = logits + numbers(operands["bias"])
     visible = visible_keys(problem)
     if "mask" in operands:
         visible = visible & operands["mask"].array
     return np.where(visible, logits, -np.inf)
+
+
+def _sum_by_lag(full: Floats) -> Floats:
+    """Sum over pairs of the same lag i - j, which ascends from 1 - S; with a head axis."""
+    queries, keys = full.shape[-2:]
+    sums = [np.trace(full, -lag, -2, -1) for lag in range(1 - keys, queries)]
+    by_lag = np.stack(sums, axis=-1) if sums else np.zeros((*full.shape[:-2], 0))
+    return by_lag if full.ndim > 2 else by_lag[np.newaxis]
 
 
 def _softmax(logits: Floats) -> tuple[Floats, Floats]:

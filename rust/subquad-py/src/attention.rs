@@ -21,6 +21,7 @@ pub struct Inputs<'py> {
     value: Stack<'py>,
     mask: Option<Stack<'py>>,
     bias: Option<Stack<'py>>,
+    lags: Option<Stack<'py>>,
 }
 
 impl<'py> Inputs<'py> {
@@ -28,6 +29,7 @@ impl<'py> Inputs<'py> {
         (query, key, value): (Array<'py>, Array<'py>, Array<'py>),
         mask: Option<Array<'py>>,
         bias: Option<Array<'py>>,
+        lags: Option<Array<'py>>,
     ) -> PyResult<Self> {
         Ok(Self {
             query: Stack::new("query", query)?,
@@ -35,6 +37,7 @@ impl<'py> Inputs<'py> {
             value: Stack::new("value", value)?,
             mask: mask.map(|mask| Stack::new("mask", mask)).transpose()?,
             bias: bias.map(|bias| Stack::new("bias", bias)).transpose()?,
+            lags: lags.map(|lags| Stack::new("lags", lags)).transpose()?,
         })
     }
 
@@ -44,18 +47,21 @@ impl<'py> Inputs<'py> {
         let (query, key, value) = (self.query.rows()?, self.key.rows()?, self.value.rows()?);
         let mask = self.mask.as_ref().map(Stack::mask).transpose()?;
         let bias = self.bias.as_ref().map(Stack::rows).transpose()?;
+        let lags = self.lags.as_ref().map(Stack::columns).transpose()?;
         let served_by = KeyHeads::new(&self.query, &self.key, query.len(), key.len())?;
         let fits = |n: Option<usize>| n.is_none_or(|n| n == query.len());
         if key.len() != value.len()
             || !fits(mask.as_ref().map(Vec::len))
             || !fits(bias.as_ref().map(Vec::len))
+            || !fits(lags.as_ref().map(Vec::len))
         {
             return Err(PyValueError::new_err("leading axes must agree"));
         }
         let head = |(h, &query)| {
             let g = served_by.of(h);
             let (mask, bias) = (mask.as_ref().map(|m| m[h]), bias.as_ref().map(|b| b[h]));
-            Head { query, key: key[g], value: value[g], mask, bias }
+            let lags = lags.as_ref().map(|lags| lags[h]);
+            Head { query, key: key[g], value: value[g], mask, bias, lags }
         };
         let heads = query.iter().enumerate().map(head).collect();
         Problem::new(heads, scale, visible).map_err(|err| to_py(&err))
@@ -124,7 +130,7 @@ pub(crate) use with_compute_type;
 /// Attention for every head; see `subquad.attention`. Returns whether something was not finite, and
 /// counts.
 #[pyfunction]
-#[pyo3(signature = (query, key, value, mask, bias, out, lse, *, scale, shift, window, workers))]
+#[pyo3(signature = (query, key, value, mask, bias, lags, out, lse, *, scale, shift, window, workers))]
 #[allow(clippy::too_many_arguments)]
 pub fn attention_forward<'py>(
     py: Python<'py>,
@@ -133,6 +139,7 @@ pub fn attention_forward<'py>(
     value: Array<'py>,
     mask: Option<Array<'py>>,
     bias: Option<Array<'py>>,
+    lags: Option<Array<'py>>,
     out: Array<'py>,
     lse: Option<Array<'py>>,
     scale: f64,
@@ -140,7 +147,7 @@ pub fn attention_forward<'py>(
     window: Option<usize>,
     workers: usize,
 ) -> PyResult<(bool, Bound<'py, PyDict>)> {
-    let inputs = Inputs::new((query, key, value), mask, bias)?;
+    let inputs = Inputs::new((query, key, value), mask, bias, lags)?;
     let problem = inputs.problem(scale, visible(shift, window))?;
     let out = Stack::new("out", out)?;
     let lse = lse.map(|lse| Stack::new("lse", lse)).transpose()?;
@@ -174,8 +181,8 @@ pub fn report<'py>(py: Python<'py>, stats: &Stats) -> PyResult<(bool, Bound<'py,
 /// Adds the gradients of attention to `grad_*`; see `subquad.attention_grad`. Returns as
 /// `attention_forward`.
 #[pyfunction]
-#[pyo3(signature = (grad_out, query, key, value, mask, bias, out, lse, grad_query, grad_key,
-                    grad_value, grad_bias, *, scale, shift, window, workers))]
+#[pyo3(signature = (grad_out, query, key, value, mask, bias, lags, out, lse, grad_query,
+                    grad_key, grad_value, grad_bias, grad_lags, *, scale, shift, window, workers))]
 #[allow(clippy::too_many_arguments)]
 pub fn attention_backward<'py>(
     py: Python<'py>,
@@ -185,18 +192,20 @@ pub fn attention_backward<'py>(
     value: Array<'py>,
     mask: Option<Array<'py>>,
     bias: Option<Array<'py>>,
+    lags: Option<Array<'py>>,
     out: Array<'py>,
     lse: Array<'py>,
     grad_query: Option<Array<'py>>,
     grad_key: Option<Array<'py>>,
     grad_value: Option<Array<'py>>,
     grad_bias: Option<Array<'py>>,
+    grad_lags: Option<Array<'py>>,
     scale: f64,
     shift: Option<isize>,
     window: Option<usize>,
     workers: usize,
 ) -> PyResult<(bool, Bound<'py, PyDict>)> {
-    let inputs = Inputs::new((query, key, value), mask, bias)?;
+    let inputs = Inputs::new((query, key, value), mask, bias, lags)?;
     let problem = inputs.problem(scale, visible(shift, window))?;
     let (grad_out, out) = (Stack::new("grad_out", grad_out)?, Stack::new("out", out)?);
     let lse = Stack::new("lse", lse)?;
@@ -213,6 +222,7 @@ pub fn attention_backward<'py>(
         stack("grad_key", grad_key)?,
         stack("grad_value", grad_value)?,
         stack("grad_bias", grad_bias)?,
+        stack("grad_lags", grad_lags)?,
     ];
     let served_by =
         KeyHeads::new(&inputs.query, &inputs.key, problem.heads().len(), inputs.key.rows()?.len())?;
@@ -224,7 +234,7 @@ pub fn attention_backward<'py>(
 }
 
 pub fn gradients<'a, T: Compute>(
-    [query, key, value, bias]: &'a [Option<Stack<'_>>; 4],
+    [query, key, value, bias, lags]: &'a [Option<Stack<'_>>; 5],
     served_by: &KeyHeads,
     heads: usize,
 ) -> PyResult<Vec<HeadGradients<'a, T>>> {
@@ -232,20 +242,24 @@ pub fn gradients<'a, T: Compute>(
         stack.as_ref().map(|stack| stack.cells(2)).transpose()
     };
     let (query, key, value, bias) = (cells(query)?, cells(key)?, cells(value)?, cells(bias)?);
+    let lags = lags.as_ref().map(|stack| stack.cells::<f64>(1)).transpose()?;
     let pick = |cells: &Option<Vec<MatCell<'a, T>>>, h: usize| cells.as_ref().map(|c| c[h]);
     let of = |h: usize| HeadGradients {
         query: pick(&query, h),
         key: pick(&key, served_by.of(h)),
         value: pick(&value, served_by.of(h)),
         bias: pick(&bias, h),
+        lags: lags.as_ref().map(|cells| cells[h]),
     };
-    for (name, cells, expected) in [
-        ("grad_query", &query, heads),
-        ("grad_key", &key, served_by.count(heads)),
-        ("grad_value", &value, served_by.count(heads)),
-        ("grad_bias", &bias, heads),
+    let count = |cells: &Option<Vec<MatCell<'a, T>>>| cells.as_ref().map(Vec::len);
+    for (name, found, expected) in [
+        ("grad_query", count(&query), heads),
+        ("grad_key", count(&key), served_by.count(heads)),
+        ("grad_value", count(&value), served_by.count(heads)),
+        ("grad_bias", count(&bias), heads),
+        ("grad_lags", lags.as_ref().map(Vec::len), heads),
     ] {
-        if let Some(found) = cells.as_ref().map(Vec::len).filter(|&n| n != expected) {
+        if let Some(found) = found.filter(|&n| n != expected) {
             let text = format!("`{name}` must have {expected} heads in all, got {found}");
             return Err(PyValueError::new_err(text));
         }
@@ -262,7 +276,7 @@ pub fn attention_kernel(queries: usize, keys: usize) -> &'static str {
 /// Bounds on the rounding error of every row, shape `(*lead, L)`, and the spread of the values of every
 /// head, shape `(*lead,)`.
 #[pyfunction]
-#[pyo3(signature = (query, key, value, mask, bias, out, *, scale, shift, window, workers))]
+#[pyo3(signature = (query, key, value, mask, bias, lags, out, *, scale, shift, window, workers))]
 #[allow(clippy::too_many_arguments)]
 #[allow(clippy::type_complexity)]
 pub fn attention_bounds<'py>(
@@ -272,13 +286,14 @@ pub fn attention_bounds<'py>(
     value: Array<'py>,
     mask: Option<Array<'py>>,
     bias: Option<Array<'py>>,
+    lags: Option<Array<'py>>,
     out: Array<'py>,
     scale: f64,
     shift: Option<isize>,
     window: Option<usize>,
     workers: usize,
 ) -> PyResult<(Bound<'py, PyArrayDyn<f64>>, Bound<'py, PyArrayDyn<f64>>)> {
-    let inputs = Inputs::new((query, key, value), mask, bias)?;
+    let inputs = Inputs::new((query, key, value), mask, bias, lags)?;
     let problem = inputs.problem(scale, visible(shift, window))?;
     let out = Stack::new("out", out)?;
     let bounds = with_compute_type!(out, T => {

@@ -35,7 +35,7 @@ pub fn polynomial_forward<'py>(
     shift: Option<isize>,
     workers: usize,
 ) -> PyResult<Done<'py>> {
-    let inputs = Inputs::new((query, key, value), None, None)?;
+    let inputs = Inputs::new((query, key, value), None, None, None)?;
     let problem = inputs.problem(scale, visible(shift, None))?;
     let terms = take_terms(coefficients)?;
     let out = Stack::new("out", out)?;
@@ -70,7 +70,7 @@ pub fn polynomial_backward<'py>(
     shift: Option<isize>,
     workers: usize,
 ) -> PyResult<Done<'py>> {
-    let inputs = Inputs::new((query, key, value), None, None)?;
+    let inputs = Inputs::new((query, key, value), None, None, None)?;
     let problem = inputs.problem(scale, visible(shift, None))?;
     let terms = take_terms(coefficients)?;
     let grad_out = Stack::new("grad_out", grad_out)?;
@@ -80,6 +80,7 @@ pub fn polynomial_backward<'py>(
         stack("grad_query", grad_query)?,
         stack("grad_key", grad_key)?,
         stack("grad_value", grad_value)?,
+        None,
         None,
     ];
     let heads = problem.heads().len();

@@ -75,7 +75,7 @@ pub fn polynomial_sums<'py>(
     lead: Option<usize>,
     half: bool,
 ) -> PyResult<Report<'py>> {
-    let inputs = Inputs::new((query, key, value), None, None)?;
+    let inputs = Inputs::new((query, key, value), None, None, None)?;
     let problem = inputs.problem(scale, visible(shift, None))?;
     let (heads, terms) = (problem.heads().len(), Terms::new(coefficients, lead)?);
     let polynomial = terms.polynomial();
@@ -148,7 +148,7 @@ pub fn polynomial_sums_grad<'py>(
     workers: usize,
     lead: Option<usize>,
 ) -> PyResult<Report<'py>> {
-    let inputs = Inputs::new((query, key, value), None, None)?;
+    let inputs = Inputs::new((query, key, value), None, None, None)?;
     let problem = inputs.problem(scale, visible(shift, None))?;
     let (heads, terms) = (problem.heads().len(), Terms::new(coefficients, lead)?);
     let polynomial = terms.polynomial();
@@ -163,6 +163,7 @@ pub fn polynomial_sums_grad<'py>(
         stack("grad_query", grad_query)?,
         stack("grad_key", grad_key)?,
         stack("grad_value", grad_value)?,
+        None,
         None,
     ];
     let of_masses = stack("grad_masses", grad_masses)?;

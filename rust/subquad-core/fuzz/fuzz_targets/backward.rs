@@ -44,12 +44,15 @@ fn differentiate(u: &mut Unstructured<'_>) -> Result<()> {
         lse: Rows::F32(MatRef::from_slice(&lse, l, 1)),
     };
     let mut grads = [l * e, s * e, s * ev, l * s].map(|len| vec![0_f32; len]);
+    let mut by_lag = vec![0.0; (l + s).saturating_sub(1)];
+    let count = by_lag.len();
     let [query, key, value, bias] = grads.each_mut();
     let to = HeadGradients {
         query: Some(MatCell::from_slice(query, l, e)),
         key: Some(MatCell::from_slice(key, s, e)),
         value: Some(MatCell::from_slice(value, s, ev)),
         bias: u.arbitrary::<bool>()?.then(|| MatCell::from_slice(bias, l, s)),
+        lags: arrays.lags.as_ref().map(|_| MatCell::from_slice(&mut by_lag, count, 1)),
     };
     let stats = backward(&problem, &[upstream], &[to], Par::seq()).expect("nobody asks to stop");
     if !ahead.suspicious && !stats.suspicious {

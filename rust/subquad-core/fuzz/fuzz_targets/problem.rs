@@ -16,6 +16,7 @@ pub struct Arrays {
     pub value: Vec<f32>,
     pub bias: Option<Vec<f32>>,
     pub mask: Option<Vec<u8>>,
+    pub lags: Option<Vec<f32>>,
 }
 
 impl Arrays {
@@ -33,7 +34,9 @@ impl Arrays {
         let (query, key, value) = (numbers(u, l * e)?, numbers(u, s * e)?, numbers(u, s * ev)?);
         let bias = if u.arbitrary()? { Some(numbers(u, l * s)?) } else { None };
         let mask = if u.arbitrary()? { Some(repeat(u.bytes(7)?, l * s)) } else { None };
-        Ok(Self { shape: [l, s, e, ev], visible, query, key, value, bias, mask })
+        let count = (l + s).saturating_sub(1);
+        let lags = if u.arbitrary()? { Some(numbers(u, count)?) } else { None };
+        Ok(Self { shape: [l, s, e, ev], visible, query, key, value, bias, mask, lags })
     }
 
     pub fn head(&self) -> Head<'_> {
@@ -44,6 +47,7 @@ impl Arrays {
             value: Rows::F32(MatRef::from_slice(&self.value, s, ev)),
             mask: self.mask.as_ref().map(|mask| MatRef::from_slice(mask, l, s)),
             bias: self.bias.as_ref().map(|bias| Rows::F32(MatRef::from_slice(bias, l, s))),
+            lags: self.lags.as_ref().map(|lags| Rows::F32(MatRef::from_slice(lags, lags.len(), 1))),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dense_grad::{self, HeadGradients, Job, KEY_UNIT, RowState};
 use super::forward::forward_tiled;
+use super::lags::{self, Tables};
 use super::{Compute, Kernel, Output, Plan, Problem, Stats};
 use crate::mat::{MatCell, Rows, with_rows};
 use crate::par::Par;
@@ -64,6 +65,7 @@ pub fn backward<T: Compute>(
     stats.suspicious = suspicious;
     let rows = problem.heads.first().map_or(0, |head| head.query.rows());
     let pool = Pool::new();
+    let lags = Tables::new(problem, false);
     for heads in ranks(gradients) {
         for start in (0..rows).step_by(WAVE_ROWS) {
             let wave = Wave {
@@ -71,6 +73,7 @@ pub fn backward<T: Compute>(
                 upstream,
                 gradients,
                 states: &states,
+                lags: &lags,
                 heads: &heads,
                 rows: start..rows.min(start + WAVE_ROWS),
             };
@@ -97,11 +100,13 @@ fn check<T>(
         }
         agree("lse", "L", l, up.lse.rows())?;
         let has = |to: &HeadGradients<'_, T>| {
-            [to.query.is_some(), to.key.is_some(), to.value.is_some(), to.bias.is_some()]
+            let of_arrays = [to.query.is_some(), to.key.is_some(), to.value.is_some()];
+            let [query, key, value] = of_arrays;
+            [query, key, value, to.bias.is_some(), to.lags.is_some()]
         };
         if has(to) != has(&gradients[0]) {
             let (expected, found) = (has(&gradients[0]), has(to));
-            let count = |has: [bool; 4]| has.into_iter().filter(|&x| x).count();
+            let count = |has: [bool; 5]| has.into_iter().filter(|&x| x).count();
             return Err(Error::Shape {
                 name: "gradients",
                 dim: "the same fields for all heads, as many as",
@@ -120,6 +125,11 @@ fn check<T>(
                 agree(name, "rows", rows, cell.rows())?;
                 agree(name, "columns", cols, cell.cols())?;
             }
+        }
+        if let Some(cell) = to.lags {
+            agree("grad_lags", "given `lags`", 1, usize::from(head.lags.is_some()))?;
+            agree("grad_lags", "L + S - 1", lags::count(l, s), cell.rows())?;
+            agree("grad_lags", "columns", 1, cell.cols())?;
         }
     }
     Ok(())
@@ -229,6 +239,7 @@ struct Wave<'a, T> {
     upstream: &'a [Upstream<'a>],
     gradients: &'a [HeadGradients<'a, T>],
     states: &'a [Vec<RowState<T>>],
+    lags: &'a Tables<T>,
     heads: &'a [usize],
     rows: Range<usize>,
 }
@@ -259,9 +270,20 @@ impl<T: Compute> Wave<'_, T> {
             .chunks_exact_mut(size.max(1))
             .map(|part| MatCell::from_slice(part, self.rows.len(), e))
             .collect();
-        let reports = par.map(self.heads.len() * parts, |task, pulse| {
+        let tasks = self.heads.len() * parts;
+        let keys_of = |p: usize| seen.start + p * part..seen.end.min(seen.start + (p + 1) * part);
+        // Every task sums over lags of its own.
+        let wants_lags = self.gradients[self.heads[0]].lags.is_some();
+        let most_lags = lags::count(self.rows.len(), part);
+        let mut lag_sums = vec![0.0; if wants_lags { tasks * most_lags } else { 0 }];
+        let lag_cells: Vec<_> = lag_sums
+            .chunks_exact_mut(most_lags)
+            .map(|sums| MatCell::from_slice(sums, most_lags, 1))
+            .collect();
+        let reports = par.map(tasks, |task, pulse| {
             let (h, p) = (self.heads[task / parts], task % parts);
             let mut gradients = self.gradients[h];
+            gradients.lags = lag_cells.get(task).copied();
             if apart {
                 gradients.query = cells.get(task).copied();
             }
@@ -271,7 +293,8 @@ impl<T: Compute> Wave<'_, T> {
                 visible: self.problem.visible,
                 scale: T::from_f64(self.problem.scale),
                 rows: self.rows.clone(),
-                keys: seen.start + p * part..seen.end.min(seen.start + (p + 1) * part),
+                keys: keys_of(p),
+                lags: self.lags.of(h),
                 states: &self.states[h],
                 gradients,
                 first_query_row: if apart { 0 } else { self.rows.start },
@@ -291,6 +314,19 @@ impl<T: Compute> Wave<'_, T> {
                     *to = *to + x;
                     stats.suspicious |= !to.is_finite();
                 }
+            }
+        }
+        drop(lag_cells);
+        for (task, sums) in lag_sums.chunks_exact(most_lags).enumerate() {
+            let (h, keys) = (self.heads[task / parts], keys_of(task % parts));
+            let (Some(to), s) = (self.gradients[h].lags, self.problem.heads[h].key.rows()) else {
+                continue;
+            };
+            let first = self.rows.start + s - keys.end;
+            for (m, x) in sums[..lags::count(self.rows.len(), keys.len())].iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { *to.at(first + m, 0) += x };
+                stats.suspicious |= !x.is_finite();
             }
         }
         Ok(stats)

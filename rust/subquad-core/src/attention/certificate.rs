@@ -30,6 +30,7 @@
 use half::slice::HalfFloatSliceExt;
 
 use super::dense::KEYS;
+use super::lags;
 use super::strip::LAG;
 use super::{Compute, Head, Problem, decode};
 use crate::Result;
@@ -54,7 +55,8 @@ pub struct Bounds {
 
 /// Bounds the rounding error of [`forward`](super::forward()) in the compute type `T`, head by head.
 ///
-/// Takes `O(L E + S (E + Ev))` operations per head, and `O(L S)` more for a bias.
+/// Takes `O(L E + S (E + Ev))` operations per head, and `O(L S)` more for a bias that is not one by
+/// lags, or has a mask beside it.
 ///
 /// # Errors
 ///
@@ -77,6 +79,7 @@ pub fn bounds<T: Compute>(problem: &Problem<'_>, par: Par<'_>) -> Result<Vec<Bou
     let keys =
         par.map(heads.len(), |h, pulse| (leaders[h] == h).then(|| KeySide::of(&heads[h], pulse)))?;
     let side = |h: usize| keys[leaders[h]].as_ref().expect("a leader leads itself");
+    let extremes = Extremes::new(problem, par)?;
     let rows = heads.first().map_or(0, |head| head.query.rows());
     let blocks = rows.div_ceil(ROWS);
     let bounds = par.map(heads.len() * blocks, |task, pulse| {
@@ -85,7 +88,7 @@ pub fn bounds<T: Compute>(problem: &Problem<'_>, par: Par<'_>) -> Result<Vec<Bou
         let origin = vec![0.0; heads[h].query.cols()];
         let row = |i| {
             let norm = distance(&heads[h].query, i, &origin, &mut wide);
-            bound::<T>(problem, h, norm, side(h), i)
+            bound::<T>(problem, h, (norm, side(h)), extremes.of(h), i)
         };
         (first..rows.min(first + ROWS))
             .take_while(|_| !pulse.stopped())
@@ -213,8 +216,8 @@ fn sum_of_squares<E: Element>(row: &[E], centre: &[f64], scaled: impl Fn(f64) ->
 fn bound<T: Compute>(
     problem: &Problem<'_>,
     h: usize,
-    query_norm: f64,
-    side: &KeySide,
+    (query_norm, side): (f64, &KeySide),
+    extremes: Option<&[[f64; 2]]>,
     i: usize,
 ) -> f64 {
     let (head, scale) = (&problem.heads[h], problem.scale.abs());
@@ -225,7 +228,11 @@ fn bound<T: Compute>(
     let used_scale = T::from_f64(scale).to_f64();
     let wrong_scale = (used_scale - scale).abs() * query_norm * side.key_norm;
     let dot = used_scale.max(scale) * query_norm * side.key_norm * SLACK;
-    let largest = dot + relevant_bias(problem, head, i, dot);
+    let bias = match extremes {
+        Some(extremes) => relevant_lags(extremes[i], dot),
+        None => relevant_bias(problem, head, i, dot),
+    };
+    let largest = dot + bias;
     let underflow = tiny * (e + 4.0) * (1.0 + side.key_norm) + SLACK * wrong_scale;
     let logit = gamma(e + 4.0) * dot + 2.0 * u * largest + underflow;
     let exponential = u * (6.0 * largest + 3.0 * LAG) + T::EXP2_ERROR + 8.0 * u;
@@ -241,19 +248,66 @@ fn bound<T: Compute>(
     (1.0 + 1e-9) * (2.0 * side.spread * moved.min(1.0) + sums + lost)
 }
 
-/// Largest absolute bias of row `i`, of the keys that it sees and that are not out of reach; see the
-/// module's text.
+/// Smallest and largest finite bias of every row, for heads whose bias is one by lags and not beside a
+/// mask: by positions, those are windows of lags.
+struct Extremes {
+    found: Vec<Option<Vec<[f64; 2]>>>,
+    /// The first head with the same lags.
+    leaders: Vec<usize>,
+}
+
+impl Extremes {
+    fn new(problem: &Problem<'_>, par: Par<'_>) -> Result<Self> {
+        let heads = &problem.heads;
+        let lags = |h: usize| heads[h].lags.filter(|_| heads[h].mask.is_none() && heads[h].bias.is_none());
+        let leader = |h: usize| {
+            let same = |g: &usize| lags(*g).zip(lags(h)).is_some_and(|(a, b)| a.is_same_view(&b));
+            (0..h).find(same).unwrap_or(h)
+        };
+        let leaders: Vec<usize> = (0..heads.len()).map(leader).collect();
+        let found = par.map(heads.len(), |h, _| {
+            let (queries, keys) = (heads[h].query.rows(), heads[h].key.rows());
+            let own = lags(h).filter(|_| leaders[h] == h);
+            own.map(|lags| lags::extremes(&lags, &problem.visible, queries, keys))
+        })?;
+        Ok(Self { found, leaders })
+    }
+
+    fn of(&self, h: usize) -> Option<&[[f64; 2]]> {
+        self.found[self.leaders[h]].as_deref()
+    }
+}
+
+/// Largest absolute bias of a row, of the keys that it sees and that are not out of reach, from the
+/// smallest and the largest that it sees; see the module's text.
+fn relevant_lags([least, most]: [f64; 2], dot: f64) -> f64 {
+    if most == f64::NEG_INFINITY {
+        return 0.0;
+    }
+    most.abs().max(least.max(most - out_of_reach(dot)).abs())
+}
+
+/// As [`relevant_lags`], of row `i`, for any bias.
 fn relevant_bias(problem: &Problem<'_>, head: &Head<'_>, i: usize, dot: f64) -> f64 {
-    let Some(bias) = &head.bias else { return 0.0 };
     let seen = problem.visible.keys(i, head.key.rows());
     let is_seen = |j: &usize| head.mask.is_none_or(|mask| mask.get(i, *j) != 0);
-    with_rows!(bias, view => {
-        let finite = || {
-            let row = seen.clone().filter(is_seen).map(|j| view.get(i, j).to_f64());
-            row.filter(|x| x.is_finite())
-        };
-        let top = finite().fold(f64::NEG_INFINITY, f64::max);
-        let near = finite().filter(|&x| x >= top - 2.0 * dot - 120.0);
-        near.fold(0.0, |most, x| x.abs().max(most))
-    })
+    match (&head.bias, &head.lags) {
+        (None, None) => 0.0,
+        (Some(bias), None) => with_rows!(bias, view => {
+            largest_near(|| seen.clone().filter(is_seen).map(|j| view.get(i, j).to_f64()), dot)
+        }),
+        _ => largest_near(|| seen.clone().filter(is_seen).map(|j| head.added(i, j)), dot),
+    }
+}
+
+/// Largest absolute number of those that are finite and not out of reach of the largest.
+fn largest_near<I: Iterator<Item = f64>>(biases: impl Fn() -> I, dot: f64) -> f64 {
+    let finite = || biases().filter(|x| x.is_finite());
+    let top = finite().fold(f64::NEG_INFINITY, f64::max);
+    finite().filter(|&x| x >= top - out_of_reach(dot)).fold(0.0, |most, x| x.abs().max(most))
+}
+
+/// How far below the largest a bias has no weight, for products of at most `dot`.
+fn out_of_reach(dot: f64) -> f64 {
+    2.0 * dot + 120.0
 }

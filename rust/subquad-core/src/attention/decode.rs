@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::decode_rows::{Vectors, products, short_products, weighted, widened, with_vectors};
 use super::dense::Report;
+use super::lags::Tables;
 use super::pack;
 use super::scores::within;
 use super::strip::LAG;
@@ -39,6 +40,8 @@ pub struct Job<'a, T> {
     pub scale: T,
     pub group: &'a Group<'a>,
     pub keys: Range<usize>,
+    /// In the order of the keys.
+    pub lags: &'a Tables<T>,
 }
 
 /// What a chunk adds to the output of every query of a group.
@@ -146,7 +149,7 @@ pub unsafe fn chunk_body<V: Lanes>(
                 let scores = scores.add(q * BLOCK);
                 let seen = within(range, keys.start, keys.len());
                 bad = check::<V>(scores, &seen, bad);
-                add_mask::<V>(&job.heads[h], i, &keys, scores);
+                add_mask::<V>(&job.heads[h], job.lags.of(h), i, &keys, scores);
                 hide(scores, &seen);
                 exponentials::<V>(scores, q, &mut partials);
             }
@@ -241,13 +244,23 @@ unsafe fn check<V: Lanes>(scores: *const V::T, seen: &Range<usize>, mut bad: V) 
 
 /// Adds mask and bias of row `i` to the scores of a block of keys.
 #[inline(always)]
-unsafe fn add_mask<V: Lanes>(head: &Head<'_>, i: usize, keys: &Range<usize>, scores: *mut V::T) {
-    // SAFETY: the row exists, and the scores of a block are whole vectors.
+unsafe fn add_mask<V: Lanes>(
+    head: &Head<'_>,
+    lags: *const V::T,
+    i: usize,
+    keys: &Range<usize>,
+    scores: *mut V::T,
+) {
+    // SAFETY: the row exists, the scores of a block are whole vectors, and lags are padded.
     unsafe {
         for j in (0..keys.len()).step_by(V::N) {
             let mut x = V::load(scores.add(j));
             if let Some(bias) = &head.bias {
                 x = x.add(with_rows!(bias, b => pack::read(b, i, keys.start + j)));
+            }
+            if !lags.is_null() {
+                let lag = (keys.start + j) as isize - i as isize;
+                x = x.add(V::load(lags.wrapping_offset(lag)));
             }
             if let Some(mask) = &head.mask {
                 x = x.add(pack::read(mask, i, keys.start + j));

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::pack::{self, PANEL};
-use super::scores::{STRIP_VECTORS, within};
+use super::scores::{Keys, STRIP_VECTORS, within};
 use super::strip::{Block, STATES, Strip, probabilities};
 use super::{Head, Output, Visible};
 use crate::linalg::tile::{accumulate, add_to, zero};
@@ -25,6 +25,8 @@ pub struct Job<'a, T> {
     pub scale: T,
     pub rows: Range<usize>,
     pub output: &'a Output<'a, T>,
+    /// See [`Tables::of`](super::lags::Tables::of).
+    pub lags: *const T,
 }
 
 /// What a task found and did.
@@ -139,10 +141,9 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
                 let union = job.visible.union(strip.rows.clone(), head.key.rows());
                 let common = job.visible.common(strip.rows.clone(), head.key.rows());
                 let mut block = Block {
-                    keys,
+                    keys: Keys { tiles: keys, stage: std::ptr::null(), lags: job.lags },
                     values,
                     scores: scratch.scores.ptr(),
-                    stage: std::ptr::null(),
                     first,
                     len,
                     union: within(&union, first, len),
@@ -153,6 +154,10 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
                 if block.union.is_empty() {
                     continue;
                 }
+                if !job.lags.is_null() {
+                    let lag = strip.rows.start as isize - first as isize;
+                    block.keys.lags = job.lags.wrapping_offset(lag);
+                }
                 if head.mask.is_some() || head.bias.is_some() {
                     let stage = scratch.stage.ptr();
                     let (mask, bias) = (head.mask.as_ref(), head.bias.as_ref());
@@ -162,7 +167,7 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
                     if !pack::stage::<V>(mask, bias, strip.rows.clone(), keys, w, to) {
                         continue;
                     }
-                    block.stage = stage;
+                    block.keys.stage = stage;
                 }
                 report.add(&strip_step::<V, KR, OA, OB>(&strip, &block, &job.visible));
             }
@@ -242,7 +247,7 @@ impl<T: Float> Job<'_, T> {
             let product = |x| (head.query.get(i, x) * head.key.get(j, x)).abs();
             let products = (0..head.query.cols()).map(product).sum::<f64>();
             let most = self.scale.to_f64().abs() * products;
-            let bias = head.bias.map_or(0.0, |bias| bias.get(i, j));
+            let bias = head.added(i, j);
             let is_seen =
                 bias != f64::NEG_INFINITY && head.mask.is_none_or(|mask| mask.get(i, j) != 0);
             is_seen && !(most <= T::LARGEST && most + bias.abs() <= T::LARGEST)

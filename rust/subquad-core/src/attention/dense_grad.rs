@@ -13,6 +13,7 @@ use std::ops::Range;
 use super::dense::Report;
 use super::grad_bias::add_block_sums;
 use super::grad_pair::{Pair, pair_step};
+use super::lags::Sums;
 use super::pack;
 use super::scores::{STRIP_VECTORS, within};
 use super::{Head, Visible};
@@ -39,6 +40,8 @@ pub struct HeadGradients<'a, T> {
     pub value: Option<MatCell<'a, T>>,
     /// `L x S`, with strides of zero along axes that broadcast.
     pub bias: Option<MatCell<'a, T>>,
+    /// `(L + S - 1) x 1`, sums over all pairs of a query and a key of the same lag.
+    pub lags: Option<MatCell<'a, f64>>,
 }
 
 /// What the backward pass needs to know of a row: the exponentials are `e^(logit - shift)` and have
@@ -66,6 +69,9 @@ pub struct Job<'a, T> {
     pub gradients: HeadGradients<'a, T>,
     /// Where the first row of the job is in `gradients.query`.
     pub first_query_row: usize,
+    /// See [`Tables::of`](super::lags::Tables::of). The first of `gradients.lags` is the lag of the
+    /// first row and the last key of the job.
+    pub lags: *const T,
 }
 
 /// Keys per block at most, for a head.
@@ -109,6 +115,8 @@ pub struct Scratch<T> {
     pub(super) value_sums: Buffer<T>,
     /// Sums of the gradient of a bias that is the same for all rows, one for every key of a block.
     pub(super) bias_sums: Buffer<T>,
+    /// Sums over pairs of the same lag, of one pair of blocks.
+    pub(super) lag_sums: Sums<T>,
 }
 
 impl<T: Float> Scratch<T> {
@@ -140,6 +148,7 @@ impl<T: Float> Scratch<T> {
             key_sums: Buffer::new(keys * pe),
             value_sums: Buffer::new(keys * pev),
             bias_sums: Buffer::new(keys),
+            lag_sums: head.lags.map_or_else(Sums::none, |_| Sums::new(ROWS, keys, KEY_UNIT)),
         }
     }
 }

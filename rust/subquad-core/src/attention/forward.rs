@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::decode::{self, Group};
 use super::dense::{self, Report};
+use super::lags::Tables;
 use super::{Compute, Kernel, Output, Plan, Problem, Stats, check_outputs};
 use crate::Result;
 use crate::par::Par;
@@ -63,11 +64,12 @@ fn tiled<T: Compute>(
 ) -> Result<Stats> {
     let tasks = plan.tasks();
     let pool = Pool::new();
+    let lags = Tables::new(problem, false);
     let reports = par.map(tasks.len(), |i, pulse| {
         let (h, rows) = tasks[i].clone();
         let (head, output) = (&problem.heads[h], &outputs[h]);
         let scale = T::from_f64(problem.scale);
-        let job = dense::Job { head, visible: problem.visible, scale, rows, output };
+        let job = dense::Job { head, visible: problem.visible, scale, rows, output, lags: lags.of(h) };
         let make = || dense::Scratch::new(plan.rows_per_task, head, T::lanes(isa));
         // SAFETY: tasks have disjoint rows, nobody else has the outputs during the call, and all heads
         // of a problem have one shape.
@@ -85,6 +87,7 @@ fn few_queries<T: Compute>(
     let (heads, visible) = (&problem.heads, problem.visible);
     let scale = T::from_f64(problem.scale);
     let groups = groups(problem);
+    let lags = Tables::new(problem, true);
     let keys = heads.first().map_or(0, |head| head.key.rows());
     let chunks = keys.div_ceil(decode::CHUNK).max(1);
     let chunk = |c: usize| c * decode::CHUNK..keys.min((c + 1) * decode::CHUNK);
@@ -103,7 +106,7 @@ fn few_queries<T: Compute>(
         let work = |scratch: &mut decode::Scratch<T>| {
             let unit = |u: usize| {
                 let (group, keys) = (&groups[u / chunks], chunk(u % chunks));
-                let job = decode::Job { heads, visible, scale, group, keys };
+                let job = decode::Job { heads, visible, scale, group, keys, lags: &lags };
                 // SAFETY: all heads of a problem have one shape.
                 unsafe { T::decode(isa, &job, scratch, pulse) }
             };

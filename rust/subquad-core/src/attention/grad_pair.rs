@@ -6,8 +6,9 @@ use std::ops::Range;
 use super::dense::Report;
 use super::dense_grad::{Job, ROWS, Scratch};
 use super::grad_bias::add_bias;
+use super::lags::add_tile;
 use super::pack::{self, PANEL};
-use super::scores::{STRIP_VECTORS, hidden, logits, within};
+use super::scores::{Keys, STRIP_VECTORS, hidden, logits, within};
 use crate::linalg::tile::{accumulate, add_to, load, store, zero};
 use crate::simd::unroll;
 use crate::simd::{Exp2, Float, Lanes};
@@ -63,6 +64,10 @@ pub unsafe fn pair_step<V: Lanes, const KR: usize, const OA: usize, const OB: us
                 report.flops += 2 * (padded * width) as u64;
             }
         }
+        if let Some(lags) = &wanted.lags {
+            let all = (&pair.job.rows, &pair.job.keys);
+            scratch.lag_sums.flush::<V>(KR, (&pair.rows, &pair.keys), all, lags);
+        }
         let (spans, place) = (&spans[..strips], (pair.capacity, padded));
         if wanted.value.is_some() {
             let grads = scratch.grad_panels.ptr().add(pair.first * pair.pev);
@@ -115,12 +120,17 @@ unsafe fn strip_scores<V: Lanes, const KR: usize>(
         let block = s * pair.capacity * w;
         let (scores, grad_scores) =
             (scratch.scores.ptr().add(block), scratch.grad_scores.ptr().add(block));
-        let (keys, values) = (scratch.key_tiles.ptr(), scratch.value_tiles.ptr());
+        let values = scratch.value_tiles.ptr();
+        let mut keys = Keys { tiles: scratch.key_tiles.ptr(), stage, lags: job.lags };
+        if !job.lags.is_null() {
+            keys.lags = job.lags.wrapping_offset(rows.start as isize - first as isize);
+        }
+        let (lag_sums, lag_stride) = scratch.lag_sums.place();
         let mut t = from;
         while t < union.end {
             let hide = hidden::<KR>(&job.visible, t, &common, (first, len), rows.start);
             let at = scores.add(t * w);
-            let acc = logits::<V, KR>(queries, (keys, stage), (t, pair.e), hide.as_ref(), at);
+            let acc = logits::<V, KR>(queries, keys, (t, pair.e), hide.as_ref(), at);
             let table = Exp2::table();
             for u in 0..STRIP_VECTORS {
                 let shift = V::load(shifts.add(u * V::N));
@@ -144,6 +154,10 @@ unsafe fn strip_scores<V: Lanes, const KR: usize>(
                 }
             });
             store(&acc, grad_scores.add(t * w));
+            if job.gradients.lags.is_some() {
+                let to = lag_sums.wrapping_add(s * w).wrapping_sub(t);
+                add_tile::<V, KR>(&acc, (to, lag_stride));
+            }
             t += KR;
         }
         if let Some(bias) = &job.gradients.bias {

@@ -13,6 +13,7 @@
 //! | `dense` | blocks of queries against blocks of keys | `O(L S (E + Ev))`, memory `O(L + tile)` a thread |
 //! | `decode` | few queries: reads keys and values once | bandwidth |
 //! | `dense_grad` | gradients from the log-sum-exp | 2.5 times the forward pass |
+//! | `lags` | biases of the lag `i - j`, and their gradients | `O(L + S)` memory |
 //! | `visible` | causal masks and windows as index arithmetic | |
 //! | `plan` | which of these, and what it will cost | |
 //! | `certificate` | a bound on the rounding error of every row | `O(L E + S (E + Ev))` |
@@ -27,6 +28,7 @@ mod forward;
 mod grad_bias;
 mod grad_pair;
 mod kernels;
+mod lags;
 #[cfg(test)]
 mod naive;
 mod pack;
@@ -68,6 +70,9 @@ pub struct Head<'a> {
     pub mask: Option<MatRef<'a, u8>>,
     /// `L x S`, added to the logits; minus infinity hides a key.
     pub bias: Option<Rows<'a>>,
+    /// `(L + S - 1) x 1`: entry `i - j + S - 1` is added to the logit of query `i` and key `j`; minus
+    /// infinity hides it.
+    pub lags: Option<Rows<'a>>,
 }
 
 impl Head<'_> {
@@ -84,6 +89,10 @@ impl Head<'_> {
             agree("bias", "L", l, bias.rows())?;
             agree("bias", "S", s, bias.cols())?;
         }
+        if let Some(lags) = self.lags {
+            agree("lags", "L + S - 1", lags::count(l, s), lags.rows())?;
+            agree("lags", "columns", 1, lags.cols())?;
+        }
         Ok(())
     }
 
@@ -96,14 +105,21 @@ impl Head<'_> {
         agree("value", "Ev", first.value.cols(), self.value.cols())?;
         let has = |x: bool| usize::from(x);
         agree("mask", "presence", has(first.mask.is_some()), has(self.mask.is_some()))?;
-        agree("bias", "presence", has(first.bias.is_some()), has(self.bias.is_some()))
+        agree("bias", "presence", has(first.bias.is_some()), has(self.bias.is_some()))?;
+        agree("lags", "presence", has(first.lags.is_some()), has(self.lags.is_some()))
+    }
+
+    /// What is added to the product of query `i` and key `j`.
+    fn added(&self, i: usize, j: usize) -> f64 {
+        let bias = self.bias.map_or(0.0, |bias| bias.get(i, j));
+        bias + self.lags.map_or(0.0, |lags| lags.get(i + self.key.rows() - 1 - j, 0))
     }
 
     /// Does query `i` see a key at all?
     fn sees_a_key(&self, visible: &Visible, i: usize) -> bool {
         visible.keys(i, self.key.rows()).any(|j| {
             self.mask.is_none_or(|mask| mask.get(i, j) != 0)
-                && self.bias.is_none_or(|bias| bias.get(i, j) != f64::NEG_INFINITY)
+                && self.added(i, j) != f64::NEG_INFINITY
         })
     }
 }

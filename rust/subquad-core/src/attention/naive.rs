@@ -38,7 +38,7 @@ fn logits<T: Float>(head: &Head<'_>, visible: &Visible, scale: T, i: usize) -> V
         let dot: f64 =
             (0..head.query.cols()).map(|x| head.query.get(i, x) * head.key.get(j, x)).sum();
         let x = T::from_f64(scale.to_f64() * dot);
-        head.bias.map_or(x, |bias| x + T::from_f64(bias.get(i, j))).to_f64()
+        (x + T::from_f64(head.added(i, j))).to_f64()
     };
     visible
         .keys(i, head.key.rows())

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::Visible;
 use super::pack::PANEL;
-use super::scores::{STRIP_VECTORS, hidden, logits};
+use super::scores::{Keys, STRIP_VECTORS, hidden, logits};
 use crate::simd::unroll;
 use crate::simd::{Exp2, Float, Lanes};
 
@@ -80,11 +80,9 @@ impl<T: Float> Strip<T> {
 
 /// A block of keys, packed.
 pub struct Block<T> {
-    pub keys: *const T,
+    pub keys: Keys<T>,
     pub values: *const T,
     pub scores: *mut T,
-    /// Mask and bias, or null.
-    pub stage: *const T,
     pub first: usize,
     pub len: usize,
     /// Keys of the block that some query of the strip sees, and that all of them see.
@@ -113,8 +111,8 @@ pub unsafe fn probabilities<V: Lanes, const KR: usize>(
         while t < block.union.end {
             let place = (block.first, block.len);
             let hide = hidden::<KR>(visible, t, &block.common, place, strip.rows.start);
-            let (keys, at) = ((block.keys, block.stage), block.scores.add(t * w));
-            let acc = logits::<V, KR>(strip.queries, keys, (t, block.e), hide.as_ref(), at);
+            let (place, at) = ((t, block.e), block.scores.add(t * w));
+            let acc = logits::<V, KR>(strip.queries, block.keys, place, hide.as_ref(), at);
             let mut top = acc[0];
             unroll!(KR, r => {
                 for u in 0..STRIP_VECTORS {

@@ -21,6 +21,7 @@ struct Arrays<T> {
     value: Vec<T>,
     mask: Option<Vec<u8>>,
     bias: Option<Vec<T>>,
+    lags: Option<Vec<T>>,
 }
 
 trait View: Compute {
@@ -41,6 +42,11 @@ impl View for f64 {
 
 impl<T: View> Arrays<T> {
     fn new(shape: (usize, usize, usize, usize), masked: bool, biased: bool) -> Self {
+        Self { lags: None, ..Self::with_lags(shape, masked, biased) }
+    }
+
+    /// With a bias by lags as well.
+    fn with_lags(shape: (usize, usize, usize, usize), masked: bool, biased: bool) -> Self {
         let (l, s, e, ev) = shape;
         let make = |len, seed| numbers(len, seed).into_iter().map(T::from_f64).collect();
         let hide = |x: f64| u8::from(x > -0.8);
@@ -53,6 +59,7 @@ impl<T: View> Arrays<T> {
             value: make(s * ev, 3),
             mask: masked.then(|| numbers(l * s, 4).into_iter().map(hide).collect()),
             bias: biased.then(|| numbers(l * s, 5).into_iter().map(bias).collect()),
+            lags: Some(numbers(l + s - 1, 7).into_iter().map(bias).collect()),
         }
     }
 
@@ -64,6 +71,7 @@ impl<T: View> Arrays<T> {
             value: T::view(&self.value, s, ev),
             mask: self.mask.as_ref().map(|mask| MatRef::from_slice(mask, l, s)),
             bias: self.bias.as_ref().map(|bias| T::view(bias, l, s)),
+            lags: self.lags.as_ref().map(|lags| T::view(lags, lags.len(), 1)),
         }
     }
 }
@@ -88,9 +96,17 @@ fn agrees_with_the_definition<T: View>(tolerance: f64) {
         [(1, 1), (1, 300), (1, 9000), (8, 4100), (5, 3), (33, 40), (64, 192), (70, 193), (200, 410)]
     {
         for (e, ev) in [(1, 1), (8, 5), (40, 33), (64, 80)] {
-            for (masked, biased) in [(false, false), (true, false), (false, true), (true, true)] {
+            for (masked, biased, lags) in [
+                (false, false, false),
+                (true, false, false),
+                (false, true, false),
+                (true, true, false),
+                (false, false, true),
+                (true, false, true),
+            ] {
                 for visible in rules {
-                    let arrays = Arrays::<T>::new((l, s, e, ev), masked, biased);
+                    let make = if lags { Arrays::<T>::with_lags } else { Arrays::<T>::new };
+                    let arrays = make((l, s, e, ev), masked, biased);
                     let problem = Problem::new(vec![arrays.head()], 0.3, visible).unwrap();
                     let (out, lse, stats) = run::<T>(&problem, Par::seq());
                     assert!(!stats.suspicious);
@@ -129,9 +145,16 @@ fn gradients_agree_with_the_definition<T: View>(tolerance: f64) {
     let rules = [Visible::ALL, Visible::causal(0, None), Visible::causal(7, Some(5))];
     for (l, s) in [(1, 1), (5, 3), (33, 40), (97, 300), (130, 610)] {
         for (e, ev) in [(1, 1), (8, 5), (40, 33), (64, 80)] {
-            for (masked, biased) in [(false, false), (true, false), (false, true)] {
+            for (masked, biased, lags) in [
+                (false, false, false),
+                (true, false, false),
+                (false, true, false),
+                (false, false, true),
+                (true, false, true),
+            ] {
                 for visible in rules {
-                    let arrays = Arrays::<T>::new((l, s, e, ev), masked, biased);
+                    let make = if lags { Arrays::<T>::with_lags } else { Arrays::<T>::new };
+                    let arrays = make((l, s, e, ev), masked, biased);
                     let grad_out: Vec<T> =
                         numbers(l * ev, 6).into_iter().map(T::from_f64).collect();
                     let grad_out = T::view(&grad_out, l, ev);
@@ -141,6 +164,7 @@ fn gradients_agree_with_the_definition<T: View>(tolerance: f64) {
                     let (out, lse) = (T::view(&out, l, ev), T::view(&lse, l, 1));
                     let upstream = Upstream { grad_out, out, lse };
                     let shapes = [(l, e), (s, e), (s, ev), (l, s)];
+                    let mut by_lag = vec![0.0; l + s - 1];
                     let mut grads = shapes.map(|(rows, cols)| vec![T::ZERO; rows * cols]);
                     let [query, key, value, bias] = grads.each_mut().map(|x| &mut x[..]);
                     let to = HeadGradients {
@@ -148,9 +172,21 @@ fn gradients_agree_with_the_definition<T: View>(tolerance: f64) {
                         key: Some(MatCell::from_slice(key, s, e)),
                         value: Some(MatCell::from_slice(value, s, ev)),
                         bias: Some(MatCell::from_slice(bias, l, s)),
+                        lags: lags.then(|| MatCell::from_slice(&mut by_lag, l + s - 1, 1)),
                     };
                     let stats = backward(&problem, &[upstream], &[to], Par::threads(2)).unwrap();
                     assert!(!stats.suspicious);
+                    if lags {
+                        let mut exact_by_lag = vec![0.0; l + s - 1];
+                        for (at, x) in exact[3].iter().enumerate() {
+                            exact_by_lag[at / s + s - 1 - at % s] += x;
+                        }
+                        let top = exact_by_lag.iter().fold(1.0, |top: f64, x| top.max(x.abs()));
+                        for (x, y) in by_lag.iter().zip(&exact_by_lag) {
+                            let error = (x - y).abs() / top;
+                            assert!(error <= tolerance, "{l} {s} {e} {ev} {visible:?}: {error}");
+                        }
+                    }
                     for (grad, exact) in grads.iter().zip(&exact) {
                         let top = exact.iter().fold(1.0, |top: f64, x| top.max(x.abs()));
                         for (x, y) in grad.iter().zip(exact) {
@@ -222,8 +258,9 @@ fn rows_are_the_same_for_every_number_of_threads() {
 
 fn errors_stay_below_the_bound<T: View>(factor: f64) {
     for (l, s) in [(3, 40), (40, 700)] {
-        for biased in [false, true] {
-            let mut arrays = Arrays::<T>::new((l, s, 24, 8), false, biased);
+        for (biased, lags) in [(false, false), (true, false), (false, true)] {
+            let make = if lags { Arrays::<T>::with_lags } else { Arrays::<T>::new };
+            let mut arrays = make((l, s, 24, 8), false, biased);
             for x in arrays.query.iter_mut().chain(&mut arrays.key) {
                 *x = *x * T::from_f64(factor);
             }

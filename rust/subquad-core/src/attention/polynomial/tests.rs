@@ -106,6 +106,7 @@ impl Case {
             value: MatRef::from_slice(&v, s, ev).into(),
             mask: None,
             bias: None,
+            lags: None,
         };
         let problem = Problem::new(vec![head], self.scale, self.visible).unwrap();
         let par = Par::threads(threads);
@@ -119,6 +120,7 @@ impl Case {
             key: Some(MatCell::from_slice(&mut dk, s, e)),
             value: Some(MatCell::from_slice(&mut dv, s, ev)),
             bias: None,
+            lags: None,
         };
         let mut dc = vec![0.0; self.coefficients.len()];
         let up = [MatRef::from_slice(&g, l, ev).into()];

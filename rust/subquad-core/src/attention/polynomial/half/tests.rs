@@ -43,6 +43,7 @@ impl Case {
             value: view(&self.value, s, ev),
             mask: None,
             bias: None,
+            lags: None,
         };
         let problem = Problem::new(vec![head], self.scale, visible).unwrap();
         let (masses, par) = ([view(&self.masses, s, 1)], Par::threads(threads));

@@ -92,6 +92,7 @@ impl Case {
             value: view(&v, s, ev),
             mask: None,
             bias: None,
+            lags: None,
         };
         let problem = Problem::new(vec![head], self.scale, self.visible).unwrap();
         let (masses, par) = ([view(&m, s, 1)], Par::threads(threads));
