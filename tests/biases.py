@@ -42,3 +42,12 @@ def rebuilt(kind: str, parameters: NDArray[Any]) -> Bias:
     if kind.startswith("t5"):
         return Bias.t5(parameters, num_buckets=12, max_distance=40, bidirectional=kind == "t5")
     return Bias.kerple(parameters, kind=kind.removeprefix("kerple "))
+
+
+def sums_by_lag(full: NDArray[Any]) -> NDArray[Any]:
+    """Sum an array of queries by keys over pairs of the same lag i - j."""
+    queries, keys = full.shape[-2:]
+    return np.stack(
+        [np.trace(full, offset=-lag, axis1=-2, axis2=-1) for lag in range(1 - keys, queries)],
+        axis=-1,
+    )
