@@ -10,7 +10,7 @@ import itertools
 import sys
 from typing import Any
 
-from suite import bench_attention
+from suite import bench_attention, bench_bias
 from suite._alternate import limits
 
 import subquad._config
@@ -43,10 +43,11 @@ def rows(benchmark: Any) -> None:
 def main(names: list[str]) -> None:
     """Print the table of the named classes, or of all."""
     print(f"class {subquad._config.machine_class()}, {limits()}")
-    for name, benchmark in vars(bench_attention).items():
-        ours = getattr(benchmark, "__module__", None) == bench_attention.__name__
-        if isinstance(benchmark, type) and ours and (not names or name in names):
-            rows(benchmark)
+    for module in (bench_attention, bench_bias):
+        for name, benchmark in vars(module).items():
+            ours = getattr(benchmark, "__module__", None) == module.__name__
+            if isinstance(benchmark, type) and ours and (not names or name in names):
+                rows(benchmark)
 
 
 if __name__ == "__main__":

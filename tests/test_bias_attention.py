@@ -265,6 +265,16 @@ def test_large_biases_do_not_overflow_and_constants_change_nothing(dtype: Any) -
         same(grads.query, exact.query, tolerance)
 
 
+def test_the_last_queries_of_all_positions_take_the_lags_of_theirs() -> None:
+    _, q, k, v = arrays(80, 80)
+    bias = Bias.alibi([0.5, 0.25])
+    whole = subquad.attention(q, k, v, bias=bias, is_causal=True)
+    for count in (1, 9, 50):
+        last = Bias.learned(bias.lags(80, 80)[:, 80 - count :])
+        some = subquad.attention(q[:, -count:], k, v, bias=last, is_causal="lower_right")
+        np.testing.assert_allclose(some, whole[:, -count:], rtol=0, atol=1e-13)
+
+
 def peaked(kind: str, queries: int, keys: int, seed: int, dtype: Any) -> Bias:
     """A bias that is hard on rounding."""
     rng = np.random.default_rng(seed)

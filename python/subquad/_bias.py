@@ -24,6 +24,10 @@ class Bias:
     stand for would have L x S; the gradient is that of the parameters, in ``Gradients.bias``, and no
     array of queries by keys is made for it either.
 
+    Positions of queries and of keys both count from 0, whatever `is_causal` says. Where the queries are
+    the last L of S positions, lags are short by S - L: a bias of a kind for that is
+    ``Bias.learned(bias.lags(S, S)[:, S - L :])``.
+
     Per head or shared: parameters for several heads belong to the query heads H, in their order; those
     without such an axis, or with one of size 1, to all of them. All leading axes have the same bias.
 
@@ -225,9 +229,9 @@ class Bias:
         """The parameters: a copy, of the kind and dtype they came in."""
         return self.operand.give_back(self.operand.array.copy(), self.operand.dtype)
 
-    def lags(self, queries: int, keys: int) -> Floats:
+    def lags(self, num_queries: int, num_keys: int) -> Floats:
         """Return the bias of every lag from 1 - S to L - 1 in float64, shape (H or 1, L + S - 1)."""
-        lags = all_lags(queries, keys)
+        lags = all_lags(num_queries, num_keys)
         with np.errstate(over="ignore"):
             found = self.form.bias(_numbers(self.operand), lags)
         if not isinstance(self.form, Learned) and not np.isfinite(found).all():
@@ -237,25 +241,25 @@ class Bias:
             )
         return found
 
-    def pullback(self, grad_lags: Floats, queries: int, keys: int) -> Floats:
+    def pullback(self, grad_lags: Floats, num_queries: int, num_keys: int) -> Floats:
         """Return the gradient of the parameters, in float64, for that of the bias of every lag.
 
         `grad_lags` has shape (..., H, L + S - 1); leading axes, and heads that share parameters, are
         summed over.
         """
-        lags = all_lags(queries, keys)
+        lags = all_lags(num_queries, num_keys)
         grad = grad_lags.reshape(-1, *grad_lags.shape[-2:]).sum(axis=0)
         numbers = _numbers(self.operand)
         if self.heads == 1:
             grad = grad.sum(axis=0, keepdims=True)
         return self.form.pullback(numbers, lags, grad)
 
-    def dense(self, queries: int, keys: int) -> Floats:
+    def dense(self, num_queries: int, num_keys: int) -> Floats:
         """Return the array that the bias stands for, in float64.
 
         Parameters
         ----------
-        queries, keys : int
+        num_queries, num_keys : int
             L and S.
 
         Returns
@@ -263,7 +267,10 @@ class Bias:
         array, shape (L, S) or (H, L, S)
             Entry (i, j) is the bias of lag i - j. The first where parameters have no axis for heads.
         """
-        size = check_degree(queries, "queries", 0), check_degree(keys, "keys", 0)
+        size = (
+            check_degree(num_queries, "num_queries", 0),
+            check_degree(num_keys, "num_keys", 0),
+        )
         index = np.subtract.outer(np.arange(size[0]), np.arange(size[1])) + size[1] - 1
         full: Floats = self.lags(*size)[:, index]
         return full if self.per_head else full[0]
