@@ -259,7 +259,8 @@ struct Extremes {
 impl Extremes {
     fn new(problem: &Problem<'_>, par: Par<'_>) -> Result<Self> {
         let heads = &problem.heads;
-        let lags = |h: usize| heads[h].lags.filter(|_| heads[h].mask.is_none() && heads[h].bias.is_none());
+        let lags =
+            |h: usize| heads[h].lags.filter(|_| heads[h].mask.is_none() && heads[h].bias.is_none());
         let leader = |h: usize| {
             let same = |g: &usize| lags(*g).zip(lags(h)).is_some_and(|(a, b)| a.is_same_view(&b));
             (0..h).find(same).unwrap_or(h)

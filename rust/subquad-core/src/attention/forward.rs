@@ -69,7 +69,8 @@ fn tiled<T: Compute>(
         let (h, rows) = tasks[i].clone();
         let (head, output) = (&problem.heads[h], &outputs[h]);
         let scale = T::from_f64(problem.scale);
-        let job = dense::Job { head, visible: problem.visible, scale, rows, output, lags: lags.of(h) };
+        let job =
+            dense::Job { head, visible: problem.visible, scale, rows, output, lags: lags.of(h) };
         let make = || dense::Scratch::new(plan.rows_per_task, head, T::lanes(isa));
         // SAFETY: tasks have disjoint rows, nobody else has the outputs during the call, and all heads
         // of a problem have one shape.

@@ -161,12 +161,7 @@ pub unsafe fn add_tile<V: Lanes, const KR: usize>(
 /// Smallest and largest finite bias among the keys that each query sees by position, infinity and minus
 /// infinity where there is none. Takes `O(L + S)` operations: what one query sees is a window of lags,
 /// and both its ends grow with the query.
-pub fn extremes(
-    lags: &Rows<'_>,
-    visible: &Visible,
-    queries: usize,
-    keys: usize,
-) -> Vec<[f64; 2]> {
+pub fn extremes(lags: &Rows<'_>, visible: &Visible, queries: usize, keys: usize) -> Vec<[f64; 2]> {
     // Lags whose bias is more extreme than that of all later ones in the window.
     let (mut low, mut high) = (VecDeque::new(), VecDeque::new());
     let mut next = 0;
@@ -194,7 +189,11 @@ pub fn extremes(
 }
 
 /// Appends a number to those that it does not make irrelevant.
-fn push(queue: &mut VecDeque<(usize, f64)>, new: (usize, f64), is_irrelevant: impl Fn(f64) -> bool) {
+fn push(
+    queue: &mut VecDeque<(usize, f64)>,
+    new: (usize, f64),
+    is_irrelevant: impl Fn(f64) -> bool,
+) {
     while queue.back().is_some_and(|&(_, old)| is_irrelevant(old)) {
         queue.pop_back();
     }
@@ -210,7 +209,9 @@ mod tests {
     fn extremes_are_those_of_the_keys_seen() {
         let (queries, keys) = (9, 7);
         let hidden = f64::NEG_INFINITY;
-        let all = [3.0, hidden, -2.0, 8.0, 1.0, hidden, hidden, 4.0, -9.0, 5.0, 0.5, 2.0, 7.0, hidden, 6.0];
+        let all = [
+            3.0, hidden, -2.0, 8.0, 1.0, hidden, hidden, 4.0, -9.0, 5.0, 0.5, 2.0, 7.0, hidden, 6.0,
+        ];
         let lags = Rows::F64(MatRef::from_slice(&all, count(queries, keys), 1));
         let rules = (-10..10).flat_map(|shift| {
             [None, Some(1), Some(3), Some(40)].map(|window| Visible::causal(shift, window))
