@@ -8,6 +8,7 @@ mod halfspace;
 mod limits;
 mod linalg;
 mod polynomial;
+mod polynomial_blocks;
 mod polynomial_sums;
 mod threads;
 
@@ -28,6 +29,11 @@ mod _subquad {
     #[pymodule_export]
     use crate::polynomial::{
         polynomial_backward, polynomial_features, polynomial_forward, polynomial_weights,
+    };
+    #[pymodule_export]
+    use crate::polynomial_blocks::{
+        polynomial_block_rows, polynomial_block_rows_grad, polynomial_block_sums,
+        polynomial_block_sums_grad,
     };
     #[pymodule_export]
     use crate::polynomial_sums::{polynomial_sums, polynomial_sums_grad};

@@ -128,10 +128,21 @@ pub trait Compute: Float {
         scratch: &mut polynomial::Scratch<Self>,
         pulse: &Pulse<'_>,
     ) -> polynomial::Found;
+
+    /// # Safety
+    /// State and scratch must be of the job's frame, and no other task may write the job's rows.
+    #[doc(hidden)]
+    unsafe fn visit(
+        isa: Isa,
+        job: &polynomial::Visit<'_, Self>,
+        own: Option<&mut State<Self>>,
+        scratch: &mut polynomial::BlockScratch<Self>,
+        pulse: &Pulse<'_>,
+    ) -> Report;
 }
 
 macro_rules! compute {
-    ($t:ident, $forward:ident, $decode:ident, $backward:ident, $sum:ident, $apply:ident, $scan:ident, $queries:ident, $keys:ident, $slopes:ident, $back:ident) => {
+    ($t:ident, $forward:ident, $decode:ident, $backward:ident, $sum:ident, $apply:ident, $scan:ident, $queries:ident, $keys:ident, $slopes:ident, $back:ident, $visit:ident) => {
         impl Compute for $t {
             fn lanes(isa: Isa) -> usize {
                 isa.register_bytes() / size_of::<$t>()
@@ -237,6 +248,16 @@ macro_rules! compute {
                 // SAFETY: passed on.
                 unsafe { polynomial::$keys(isa, job, scratch, pulse) }
             }
+            unsafe fn visit(
+                isa: Isa,
+                job: &polynomial::Visit<'_, Self>,
+                own: Option<&mut State<Self>>,
+                scratch: &mut polynomial::BlockScratch<Self>,
+                pulse: &Pulse<'_>,
+            ) -> Report {
+                // SAFETY: passed on.
+                unsafe { polynomial::$visit(isa, job, own, scratch, pulse) }
+            }
         }
     };
 }
@@ -252,7 +273,8 @@ compute!(
     queries_f32,
     keys_f32,
     scan_slopes_f32,
-    back_f32
+    back_f32,
+    visit_f32
 );
 compute!(
     f64,
@@ -265,5 +287,6 @@ compute!(
     queries_f64,
     keys_f64,
     scan_slopes_f64,
-    back_f64
+    back_f64,
+    visit_f64
 );

@@ -45,8 +45,10 @@ pub use forward::forward;
 pub use kernels::Compute;
 pub use plan::{Kernel, Plan};
 pub use polynomial::{
-    Polynomial, RowSums, SumsGradients, polynomial_backward, polynomial_forward, polynomial_sums,
-    polynomial_sums_grad, polynomial_sums_half,
+    BlockGradients, BlockSums, Polynomial, RowSums, SumsGradients, TokenGradients, Weighed,
+    polynomial_backward, polynomial_block_rows, polynomial_block_rows_grad, polynomial_block_sums,
+    polynomial_block_sums_grad, polynomial_forward, polynomial_sums, polynomial_sums_grad,
+    polynomial_sums_half,
 };
 pub use visible::Visible;
 

@@ -27,6 +27,7 @@ use crate::par::Par;
 use crate::polynomial::{BLOCK, Monomials, State, TILE};
 
 mod anew;
+mod blocks;
 mod call;
 mod causal;
 mod causal_gradient;
@@ -46,6 +47,11 @@ mod weight;
 use call::Call;
 use strand::Before;
 
+pub use blocks::{
+    BlockGradients, BlockScratch, BlockSums, TokenGradients, Visit, Weighed, polynomial_block_rows,
+    polynomial_block_rows_grad, polynomial_block_sums, polynomial_block_sums_grad,
+};
+pub(in crate::attention) use blocks::{visit_f32, visit_f64};
 pub use causal::Scan;
 pub(in crate::attention) use causal::{scan_f32, scan_f64};
 pub use causal_slopes::{Back, ScanSlopes};

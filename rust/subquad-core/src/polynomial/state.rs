@@ -54,6 +54,13 @@ impl<T: Float> State<T> {
         }
     }
 
+    /// Where the sums of a feature are, and its mass.
+    pub fn at(&mut self, feature: usize) -> (*mut T, *mut T) {
+        assert!(feature < self.len);
+        let sums = self.sums.ptr().wrapping_add(feature * self.columns);
+        (sums, self.mass.ptr().wrapping_add(feature))
+    }
+
     /// Adds the sums of other tokens.
     pub fn add(&mut self, other: &Self) {
         assert!(self.len == other.len && self.columns == other.columns);
