@@ -68,7 +68,8 @@ def features_of(x: Array, sizes: Sizes) -> Array:
     # The public functions begin at degree one.
     rows = x.reshape(x.shape[0] * x.shape[1], sizes.width)
     flat = polynomial.features(rows, max(sizes.degree, 1))
-    return flat[:, : sizes.features].reshape(*x.shape[:2], sizes.features)
+    found: Array = flat[:, : sizes.features].reshape(*x.shape[:2], sizes.features)
+    return found
 
 
 def factors(sizes: Sizes, c: Array) -> Array:
@@ -76,7 +77,8 @@ def factors(sizes: Sizes, c: Array) -> Array:
     of_degree = [comb(sizes.width + t, t) for t in range(sizes.degree + 1)]
     degrees = np.repeat(np.arange(sizes.degree + 1), np.diff([0, *of_degree]))
     weights = polynomial.weights(sizes.width, max(sizes.degree, 1))[: sizes.features]
-    return weights * c[degrees] * SCALE ** degrees.astype(float)
+    found: Array = weights * c[degrees] * SCALE ** degrees.astype(float)
+    return found
 
 
 def expected_sums(x: Arrays, sizes: Sizes, f: Array, masses: bool) -> tuple[Array, Array]:

@@ -275,6 +275,18 @@ class Bias:
         full: Floats = self.lags(*size)[:, index]
         return full if self.per_head else full[0]
 
+    def of_head(self, head: int) -> tuple[str, Floats]:
+        """Return the kind, and the parameters of a query head; of learned values those of all lags."""
+        numbers = _numbers(self.operand)
+        if isinstance(self.form, Alibi):
+            return "alibi", np.broadcast_to(numbers, max(head + 1, self.heads))[head : head + 1]
+        at = head if self.heads > 1 else 0
+        if isinstance(self.form, Kerple):
+            return f"kerple {self.form.kind}", numbers.reshape(2, -1)[:, at]
+        if isinstance(self.form, T5):
+            return "t5", numbers[:, at]
+        return "learned", np.atleast_2d(numbers)[at]
+
     @property
     def per_head(self) -> bool:
         """Whether parameters have an axis for heads."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._approximate.forward import HeadRows
+from ._approximate.lags.forward import LagRows
 from ._approximate.run import approximate
 from ._arrays import stored
 from ._certify import Certificate, certify, combined, relative_to_mean
@@ -31,7 +32,7 @@ class Forward:
     lse: NDArray[Any] | None
     stats: Stats
     certificate: Certificate | None
-    heads: list[HeadRows | None] | None = None
+    heads: list[HeadRows | LagRows | None] | None = None
     """How rows were computed, where polynomials were used."""
     sample: Sample | None = None
     """What a statistical certificate rests on."""

@@ -65,6 +65,11 @@ class HeadPlan:
         degree in the others; None: all directions are alike.
     coefficients : tuple of tuples of float
         With a statistical certificate, the polynomial.
+    route : str
+        With a `toeplitz.Bias`, how that is taken: "rank-1 decay", "exact band and constant tail",
+        "separable blocks" or "Toeplitz products by FFT"; empty without.
+    block : int
+        Tokens of a block, where a route has blocks.
     """
 
     method: str
@@ -82,6 +87,8 @@ class HeadPlan:
     lead: int | None = None
     trailing: int = 0
     coefficients: tuple[tuple[float, ...], ...] = ()
+    route: str = ""
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,5 +200,6 @@ def _cells(head: HeadPlan) -> tuple[str, ...]:
     degrees = ", ".join(f"{degree}: {count(rows)}" for degree, rows in head.degrees)
     for number, what in ((head.exact_rows, "rows"), (head.exact_keys, "keys")):
         degrees += f", {count(number)} {what} exact" if number else ""
+    degrees += f" ({head.route})" if head.route else ""
     logits, bound = f"{head.largest_logit:.3g}", f"{head.bound:.2g}"
     return ("polynomial", head.centres, degrees, count(head.features), logits, bound)

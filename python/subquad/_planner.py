@@ -265,8 +265,10 @@ def decide(
         reason = f"quadratic: {nearest.reason}; {_threshold(nearest, shapes.keys)}"
         return Plan("exact", kernel, reason, eps, pairs, (exact,), workload, heads)
     degree = max(degree for head in chosen for degree, _ in head.degrees)
+    routes = sorted({head.route for head in chosen if head.route})
+    by = f", the bias by {', '.join(routes)}" if routes else ""
     reason = (
-        f"{len(chosen)} of {len(heads)} heads by polynomials of degree {degree} and less: "
+        f"{len(chosen)} of {len(heads)} heads by polynomials of degree {degree} and less{by}: "
         f"{total:.3g} operations against {flops:.3g}"
     )
     bound = max(head.bound for head in chosen)
@@ -293,10 +295,16 @@ def _why_exact(problem: Problem, eps: float | None, method: str, flops: int) -> 
         return "asked for: exact, which meets any eps above rounding"
     if problem.shapes.empty or problem.shapes.keys == 0:
         return "no query or no key: nothing to compute"
-    bias = problem.lags if problem.bias is None else problem.bias
-    for name, given in (("mask", problem.mask), ("bias", bias), ("window", problem.window)):
+    for name, given in (("mask", problem.mask), ("bias", problem.bias), ("window", problem.window)):
         if given is not None:
             return f"`{name}` is given, which polynomials cannot take: exact"
+    if problem.lags is not None:
+        if _kind(problem) == "statistical":
+            return "`bias` is given, which polynomials take by what is proved alone: exact"
+        if problem.shift not in (None, 0):
+            return (
+                "`bias` is given, which polynomials take where keys are seen from lag 0 on: exact"
+            )
     heads = math.prod(problem.shapes.batch) * problem.shapes.heads
     if method == "auto" and flops < heads * _OVERHEAD:
         return "so few operations that choosing would take longer: exact"

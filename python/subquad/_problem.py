@@ -91,7 +91,8 @@ class Problem:
     ) -> Stats:
         """Add the gradients into `grads`, zero arrays in the shapes of the arguments.
 
-        That of the parameters of a `Bias` is replaced by one in float64.
+        That of the parameters of a `Bias` is replaced by one in float64. Of lags without parameters "bias" is
+        the gradient of every lag.
         """
         if self.shapes.empty or not grads:
             return _no_work()
@@ -100,8 +101,9 @@ class Problem:
             return open_view(grads[name], shape) if name in grads else None
 
         # Every head sums up its own: what several share is added in a fixed order afterwards.
-        own = self.lags is not None and "bias" in grads
-        grad_lags = np.zeros(self.lags.shape) if own and self.lags is not None else None
+        grad_lags = None
+        if self.lags is not None and "bias" in grads:
+            grad_lags = np.zeros(self.lags.shape) if self.relative else grads["bias"]
         bad, stats = _subquad.attention_backward(
             grad_out,
             *self._inputs(),
@@ -110,7 +112,7 @@ class Problem:
             view("query", self.shapes.query),
             view("key", self.shapes.key),
             view("value", self.shapes.value),
-            None if self.relative else view("bias", self.shapes.logits),
+            view("bias", self.shapes.logits) if self.lags is None else None,
             grad_lags,
             **self._options(),
         )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._approximate.forward import HeadRows, exact_rows
+from ._approximate.lags.forward import LagRows
 from ._approximate.run import Approximation
 from ._arrays import stored, wide
 from ._certify import UNIT_ROUNDOFF, Certificate
@@ -104,7 +105,11 @@ def _errors(
 
 
 def _replace(
-    problem: Problem, index: Shape, head: HeadRows, done: Approximation, result: NDArray[Any]
+    problem: Problem,
+    index: Shape,
+    head: HeadRows | LagRows,
+    done: Approximation,
+    result: NDArray[Any],
 ) -> Stats:
     raw, log = done.raw[index], None if done.lse is None else done.lse[index]
     stats = exact_rows(problem, index, np.ones(len(raw), bool), raw, log, done.bound[index])

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from .. import _subquad
 from .._problem import Problem, Stats, added
 from .._shapes import Shape
-from .forward import HeadRows, in_blocks, positions, runs, turned, values_in_sums, weights_apart
+from .forward import (
+    HeadRows,
+    by_position,
+    in_blocks,
+    positions,
+    runs,
+    turned,
+    values_in_sums,
+    weights_apart,
+)
 from .head import Centred, Floats, blocks
 
 __all__ = ["exact_backward", "head_backward"]
@@ -155,16 +164,24 @@ def exact_backward(
     """Add the gradients of the rows that were computed from all keys."""
     stats: Stats = {}
     first = (0,) * len(head)
-    for rows, inner in runs(done, problem.shift is not None):
+    for rows, inner in runs(done, by_position(problem)):
         part = problem.rows(head, rows, problem.compute)
         index = np.arange(len(out))[rows]
         # Rows between those that are meant have no gradient here.
         up = np.zeros((*part.shapes.out,), out.dtype)
         up[first][inner] = grad_out[index[inner]]
-        sums = {name: np.zeros(getattr(part.shapes, name), problem.compute) for name in grads}
+        sums = {
+            name: np.zeros(getattr(part.shapes, name), problem.compute)
+            for name in grads
+            if name != "bias"
+        }
+        if part.lags is not None and "bias" in grads:
+            sums["bias"] = np.zeros(part.lags.shape)
         results = (out[index].reshape(part.shapes.out), lse[index].reshape(part.shapes.out[:-1]))
         stats = added(stats, part.backward(up, *results, sums))
         for name, total in sums.items():
             where: Any = rows if name == "query" else slice(None)
+            if name == "bias":
+                where = slice(int(index[0]), int(index[0]) + total.shape[-1])
             grads[name][where] += total[first]
     return stats

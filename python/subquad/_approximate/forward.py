@@ -18,6 +18,7 @@ from .measures import TINY
 
 __all__ = [
     "HeadRows",
+    "by_position",
     "exact_rows",
     "head_forward",
     "in_blocks",
@@ -224,7 +225,7 @@ def exact_rows(
     """Compute the rows that are marked from all keys."""
     stats: Stats = {}
     first = (0,) * len(head)
-    for rows, inner in runs(exact, problem.shift is not None):
+    for rows, inner in runs(exact, by_position(problem)):
         part = problem.rows(head, rows, problem.compute)
         found, log, counts = part.forward(want_lse=lse is not None)
         stats = added(stats, counts)
@@ -237,14 +238,17 @@ def exact_rows(
     return stats
 
 
-def runs(
-    marked: NDArray[np.bool_], by_position: bool
-) -> list[tuple[slice | NDArray[np.intp], Any]]:
+def by_position(problem: Problem) -> bool:
+    """Say whether what a row sees depends on where it is: then rows are taken as slices."""
+    return problem.shift is not None or problem.lags is not None
+
+
+def runs(marked: NDArray[np.bool_], in_slices: bool) -> list[tuple[slice | NDArray[np.intp], Any]]:
     """Return marked rows as problems take them, and which of a problem's rows are meant."""
     if marked.all():
         return [(slice(0, marked.size), slice(None))]
     rows = np.flatnonzero(marked)
-    if not by_position:
+    if not in_slices:
         return [(rows, slice(None))] if rows.size else []
     found: list[tuple[slice | NDArray[np.intp], Any]] = []
     for run in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP) + 1):

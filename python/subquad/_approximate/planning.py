@@ -20,9 +20,12 @@ from .division import Cost, Division
 from .fitted import fit_division, fitted_division
 from .head import Centred, Centres, Head, length
 from .kept import Kept
+from .lags.division import LagDivision
+from .lags.heads import lag_head_plan, plan_lags, redo_lags
+from .lags.planning import Wish
 from .measures import Measures, largest_logit
 
-__all__ = ["head_of", "plan_head", "redo"]
+__all__ = ["head_of", "plan_head", "redo", "redo_lag_head"]
 
 # Keys whose weights may be computed one by one.
 _APART = (16, 128)
@@ -67,6 +70,8 @@ def plan_head(
         sizes = [largest_logit(centred) for centred in around]
     if not np.isfinite(sizes).all():
         return _exact(cost, math.inf, _TOO_LARGE)
+    if problem.relative is not None:
+        return _plan_lag_head(problem, index, around, cost, eps, gradient=gradient)
     centred = around[int(np.argmin(sizes))]
     with np.errstate(all="ignore"):
         whole = Measures(centred)
@@ -103,6 +108,55 @@ def plan_head(
         trailing=first.kept.trailing,
         coefficients=() if rng is None else tuple(map(tuple, np.atleast_2d(first.c).tolist())),
     )
+
+
+def _plan_lag_head(
+    problem: Problem,
+    index: Shape,
+    around: list[Centred],
+    cost: Cost,
+    eps: float,
+    *,
+    gradient: bool,
+) -> HeadPlan:
+    """Choose for a head with a bias of relative positions."""
+    with np.errstate(all="ignore"):
+        if not _in_range(Measures(around[0])):
+            return _exact(cost, math.inf, _TOO_LARGE)
+        wish = _wish(problem, index, eps, gradient=gradient)
+        division, largest, reason = plan_lags(around, wish, cost)
+    if division is None:
+        return _exact(cost, largest, reason)
+    division.measures.centred.forget()
+    problem.memo[index] = division
+    return lag_head_plan(division)
+
+
+def _wish(problem: Problem, index: Shape, eps: float, *, gradient: bool) -> Wish:
+    relative, lags = problem.relative, problem.lags
+    assert relative is not None
+    assert lags is not None
+    return Wish(*relative.of_head(index[-1]), lags[index], eps, gradient)
+
+
+def redo_lag_head(
+    problem: Problem, index: Shape, plan: HeadPlan, eps: float, *, gradient: bool
+) -> LagDivision | None:
+    """As `redo`, with a bias of relative positions."""
+    division: LagDivision | None = problem.memo.get(index)
+    if division is None:
+        head = head_of(problem, index)
+        centres = centres_of(problem, index, head, problem.memo["centres"])
+        chosen = next((c for c in centres if c.name == plan.centres), centres[0])
+        wish = _wish(problem, index, eps, gradient=gradient)
+        with np.errstate(all="ignore"):
+            centred = Centred(head, chosen)
+            if not math.isfinite(largest_logit(centred)) or not _in_range(Measures(centred)):
+                return None
+            division = redo_lags(centred, plan, wish)
+    # A learned bias has a gradient for every lag, also those that are alike.
+    for_all = problem.extra and isinstance(division, LagDivision) and division.shares_lags
+    return None if for_all else division
 
 
 def _over_spread(division: Division) -> float:

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from .._finite import refuse_nonfinite
 from .._layout import open_view
-from .._plan import Plan
+from .._plan import HeadPlan, Plan
 from .._problem import Problem, Stats, added
+from .._shapes import Shape
 from .backward import exact_backward, head_backward
 from .forward import HeadRows, exact_rows, head_forward
 from .grad_bounds import grad_bounds
 from .head import Floats
-from .planning import head_of, redo
+from .lags.backward import lag_backward
+from .lags.forward import LagRows, lag_forward
+from .planning import head_of, redo, redo_lag_head
 
 __all__ = ["Approximation", "approximate", "approximate_grad"]
 
@@ -30,7 +33,7 @@ class Approximation:
     stats: Stats
     bound: Floats
     spread: Floats
-    heads: list[HeadRows | None]
+    heads: list[HeadRows | LagRows | None]
     """What the rows of each head come from; None for a head computed from all keys."""
 
 
@@ -44,19 +47,14 @@ def approximate(
     lse = np.empty(shape[:-1], problem.compute) if want_lse else None
     bound, spread = np.zeros(shape[:-1]), np.zeros(shape[:-2])
     stats: Stats = {"rows_recomputed": 0}
-    heads: list[HeadRows | None] = []
+    heads: list[HeadRows | LagRows | None] = []
     wants_bounds = certificate != "none"
     for index, of_head in zip(problem.heads(), plan.heads, strict=True):
-        division = None
-        if of_head.method == "polynomial":
-            division = redo(problem, index, of_head, plan.eps, gradient=plan.derivative)
         log = None if lse is None else lse[index]
-        done = None
+        certified = certificate == "deterministic"
+        done, counts = _forward(problem, index, (plan, of_head), (raw[index], log), certified)
         exact = np.ones(shape[-2], bool)
-        if division is not None:
-            done, counts = head_forward(
-                problem, index, division, raw[index], log, certified=certificate == "deterministic"
-            )
+        if done is not None:
             stats = added(stats, counts)
             exact = done.exact
             bound[index] = done.bound
@@ -75,7 +73,27 @@ def approximate(
     return Approximation(raw, lse, stats, bound, spread, heads)
 
 
-def _spread(problem: Problem, index: tuple[int, ...], done: HeadRows | None) -> float:
+def _forward(
+    problem: Problem,
+    index: Shape,
+    planned: tuple[Plan, HeadPlan],
+    to: tuple[NDArray[Any], NDArray[Any] | None],
+    certified: bool,
+) -> tuple[HeadRows | LagRows | None, Stats]:
+    """Do with a head what is planned; None where that is to compute it from all keys."""
+    plan, of_head = planned
+    if of_head.method != "polynomial" or plan.eps is None:
+        return None, {}
+    if problem.relative is not None:
+        split = redo_lag_head(problem, index, of_head, plan.eps, gradient=plan.derivative)
+        return (None, {}) if split is None else lag_forward(split, *to, certified=certified)
+    division = redo(problem, index, of_head, plan.eps, gradient=plan.derivative)
+    if division is None:
+        return None, {}
+    return head_forward(problem, index, division, *to, certified=certified)
+
+
+def _spread(problem: Problem, index: tuple[int, ...], done: HeadRows | LagRows | None) -> float:
     if done is not None:
         return done.division.measures.least_spread
     part = problem.rows(index, slice(0, 1), problem.compute)
@@ -85,7 +103,7 @@ def _spread(problem: Problem, index: tuple[int, ...], done: HeadRows | None) -> 
 
 def approximate_grad(
     problem: Problem,
-    heads: list[HeadRows | None],
+    heads: list[HeadRows | LagRows | None],
     grad_out: NDArray[Any],
     raw: NDArray[Any],
     lse: NDArray[Any],
@@ -99,12 +117,15 @@ def approximate_grad(
     """
     shapes = problem.shapes
     group = shapes.heads // shapes.kv_heads
-    views = {name: open_view(sums[name], getattr(shapes, name)) for name in sums}
+    views = {name: open_view(sums[name], getattr(shapes, name)) for name in sums if name != "bias"}
+    of_lags = None
+    if problem.lags is not None and "bias" in sums:
+        of_lags = np.zeros(problem.lags.shape)
     stats: Stats = {}
     if not sums:
         return stats, None
     bounds: dict[str, Floats] | None = None
-    if bound is not None and problem.dtype in ("float32", "float64"):
+    if bound is not None and problem.dtype in ("float32", "float64") and problem.lags is None:
         bounds = {name: np.zeros(total.shape[:-1]) for name, total in sums.items()}
     with np.errstate(over="ignore", invalid="ignore"):
         for index, done in zip(problem.heads(), heads, strict=True):
@@ -112,18 +133,26 @@ def approximate_grad(
             grads = {
                 name: view[index if name == "query" else of_keys] for name, view in views.items()
             }
+            if of_lags is not None:
+                grads["bias"] = of_lags[index]
             upstream = grad_out[index].astype(problem.compute, copy=False)
             exact = np.ones(shapes.queries, bool)
             if done is not None:
                 exact = done.exact
-                stats = added(stats, head_backward(problem, done, upstream, raw[index], grads))
+                if isinstance(done, LagRows):
+                    counts = lag_backward(done, upstream, raw[index], grads)
+                else:
+                    counts = head_backward(problem, done, upstream, raw[index], grads)
+                stats = added(stats, counts)
                 done.division.measures.centred.forget()
             found = exact_backward(problem, index, exact, upstream, raw[index], lse[index], grads)
             stats = added(stats, found)
-            if bounds is not None and bound is not None:
+            if bounds is not None and bound is not None and not isinstance(done, LagRows):
                 head = head_of(problem, index)
                 rows = grad_bounds(head, done, bound[index], upstream, len(heads))
                 bounds = None if rows is None else _added(bounds, rows, problem, (index, of_keys))
+    if of_lags is not None and problem.relative is not None:
+        sums["bias"] = problem.relative.pullback(of_lags, shapes.queries, shapes.keys)
     if problem.check_finite and not all(np.isfinite(total).all() for total in sums.values()):
         refuse_nonfinite((*problem.operands.values(), *problem.extra), problem.compute)
     return stats, bounds

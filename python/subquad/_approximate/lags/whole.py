@@ -1,0 +1,184 @@
+"""All pairs by Toeplitz products: one for each monomial and each column of the values.
+
+The weight of a pair is ``tau(i - j) omega_j sum over m of f_m phi_m(x_i) phi_m(y_j)``, so that numerators are
+sums of rescaled Toeplitz products (arXiv:2505.11892), by FFT.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import _subquad
+from ...theory.toeplitz import product_error
+from ..head import UP, Floats, norms
+from ..measures import Measures
+from .division import Far, LagDivision, Polynomial, values_of
+from .routes import Blocks
+
+__all__ = ["Whole", "whole_backward", "whole_forward", "whole_noise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """No block is near: all pairs are in the products."""
+
+    blocks: Blocks
+    top: float
+    features: int
+    name = "Toeplitz products by FFT"
+    reach = -1
+    functions = 1
+    growth = 1.0
+    error = 2.0**-50
+
+    @property
+    def steps(self) -> int:
+        """One for every feature, one by one."""
+        return self.features + 8
+
+    def spread(self, numbers: Floats, of_lags: Floats) -> None:
+        """Every lag has its own."""
+        of_lags += numbers
+
+
+def features(x: NDArray[Any], degree: int) -> NDArray[Any]:
+    """Return monomials, a row for each, in the order of `subquad.polynomial.features`."""
+    x = np.ascontiguousarray(x.T)
+    width, tokens = x.shape
+    found = np.empty((math.comb(width + degree, degree), tokens), x.dtype)
+    found[0] = 1
+    for at, l, before in _steps(width, degree):
+        np.multiply(x[l], found[before], out=found[at])
+    return found
+
+
+def pull_features(
+    x: NDArray[Any], degree: int, found: NDArray[Any], grad: NDArray[Any]
+) -> NDArray[Any]:
+    """Return the gradient of x given that of its monomials, which is used up."""
+    of_x = np.zeros((x.shape[1], x.shape[0]), x.dtype)
+    columns = np.ascontiguousarray(x.T)
+    for at, l, before in reversed(list(_steps(x.shape[1], degree))):
+        of_x[l] += np.einsum("mt,mt->t", grad[at], found[before])
+        grad[before] += columns[l] * grad[at]
+    return np.ascontiguousarray(of_x.T)
+
+
+def _steps(width: int, degree: int) -> list[tuple[slice, int, slice]]:
+    """Rows that are a coordinate times earlier ones: where they are, which, and where those are.
+
+    Monomials of a degree that begin with coordinate l are l times those of the degree below that begin
+    with l or later.
+    """
+    steps = []
+    start, before = 1, 0
+    for t in range(1, degree + 1):
+        count = math.comb(width + t - 2, t - 1) if t > 1 else 1
+        at = start
+        for l in range(width):
+            left = math.comb(width - l + t - 2, t - 1)
+            steps.append((slice(at, at + left), l, slice(before + count - left, before + count)))
+            at += left
+        before, start = start, at
+    return steps
+
+
+def _tau(division: LagDivision) -> NDArray[Any]:
+    """Weights of lags; hidden ones are zero."""
+    route = division.route
+    tau = np.exp(division.lags - route.top)
+    if route.blocks.is_causal:
+        tau[: route.blocks.keys - 1] = 0.0
+    return tau.astype(division.measures.centred.head.value.dtype)[np.newaxis]
+
+
+def _terms(division: LagDivision) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return monomials of queries times factors, those of keys times masses, and values with ones."""
+    centred, p = division.measures.centred, division.p
+    kind = centred.head.value.dtype
+    left, right = features(centred.x, p.degree), features(centred.y, p.degree)
+    left *= _factors(division)[:, np.newaxis].astype(kind)
+    right *= centred.masses.astype(kind)
+    ones = np.ones((len(centred.y), 1), kind)
+    return left, right, np.concatenate([values_of(centred), ones], axis=1)
+
+
+def _factors(division: LagDivision) -> Floats:
+    centred, p = division.measures.centred, division.p
+    width = centred.x.shape[1]
+    degrees = np.repeat(
+        np.arange(p.degree + 1), [math.comb(width + t - 1, t) for t in range(p.degree + 1)]
+    )
+    multinomials = _subquad.polynomial_weights(width, p.degree)
+    factors: Floats = (p.c * centred.head.scale ** np.arange(p.degree + 1))[degrees] * multinomials
+    return factors
+
+
+def whole_forward(division: LagDivision) -> Far:
+    """Compute numerators and sums of weights of all pairs."""
+    left, right, columns = _terms(division)
+    rows = np.zeros((left.shape[1], columns.shape[1]), columns.dtype)
+    workers = division.measures.centred.head.workers
+    _subquad.rescaled_toeplitz(_tau(division), left, right, columns, rows, workers=workers)
+    return Far(np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, -1]))
+
+
+def whole_backward(
+    division: LagDivision, of_rows: NDArray[Any], of_masses: NDArray[Any]
+) -> tuple[dict[str, NDArray[Any]], Floats]:
+    """Return gradients as `far_backward`; those of the bias for every lag."""
+    centred, p = division.measures.centred, division.p
+    left, right, columns = _terms(division)
+    tau = _tau(division)
+    of_left, of_right, of_columns, of_tau = (
+        np.zeros(x.shape, columns.dtype) for x in (left, right, columns, tau)
+    )
+    _subquad.rescaled_toeplitz_grad(
+        tau,
+        left,
+        right,
+        columns,
+        np.concatenate([of_rows, of_masses[:, np.newaxis]], axis=1),
+        of_left,
+        of_right,
+        of_columns,
+        of_tau,
+        workers=centred.head.workers,
+    )
+    grads = {"value": np.ascontiguousarray(of_columns[:, :-1])}
+    grads["mass"] = np.einsum("mt,mt->t", of_right, right).astype(np.float64)
+    grads["factor"] = np.einsum("mt,mt->t", of_left, left).astype(np.float64)
+    # The first monomial is one, so that factors can be taken out of the others.
+    of_left *= _factors(division)[:, np.newaxis].astype(left.dtype)
+    of_right *= centred.masses.astype(left.dtype)
+    monomials = features(centred.x, p.degree)
+    grads["query"] = pull_features(centred.x, p.degree, monomials, of_left)
+    monomials = features(centred.y, p.degree)
+    grads["key"] = pull_features(centred.y, p.degree, monomials, of_right)
+    return grads, of_tau[0].astype(np.float64) * tau[0]
+
+
+def whole_noise(measures: Measures, lags: Floats, route: Whole, p: Polynomial) -> Floats:
+    """Bound what the rounding of the transforms does to sums of weights; numerators over the reach too.
+
+    Over terms by Cauchy and Schwarz: sum of ``|f phi(x)| |phi(y) column|``.
+    """
+    centred = measures.centred
+    head = centred.head
+    unit = float(np.finfo(head.value.dtype).eps) / 2.0
+    visible = lags[route.blocks.keys - 1 :] if route.blocks.is_causal else lags
+    size = float(np.sqrt(np.exp(2.0 * (visible - route.top)).sum()))
+    x, y = norms(centred.x), norms(centred.y)
+    # Queries and keys in units in which both are as long.
+    ratio = math.sqrt(float(y.max(initial=0.0)) / max(float(x.max(initial=0.0)), 1e-300)) or 1.0
+    of_x = p.size(abs(head.scale) * (x * ratio) ** 2)
+    of_y = p.size(abs(head.scale) * (y / ratio) ** 2)
+    total = float(np.sqrt((centred.masses**2 * of_y).sum()))
+    each = product_error(len(lags), unit) * size * total
+    noise: Floats = UP * each * np.sqrt(of_x)
+    return noise

@@ -1,0 +1,267 @@
+"""Softmax attention by polynomials with a bias of relative positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from approximations import problem, wide
+from numpy.typing import NDArray
+
+import subquad
+from subquad.toeplitz import Bias
+
+Array = NDArray[Any]
+
+DECAY, BAND, BLOCKS, FFT = (
+    "rank-1 decay",
+    "exact band and constant tail",
+    "separable blocks",
+    "Toeplitz products by FFT",
+)
+TOKENS, HEADS = 1500, 2
+
+
+def learned(queries: int, keys: int, tail: int | None = None) -> Bias:
+    """Draw a bias that is rough, or constant from a lag on."""
+    lags = np.arange(1 - keys, queries)
+    values = np.random.default_rng(5).standard_normal((HEADS, lags.size))
+    if tail is not None:
+        values[:, lags >= tail] = 0.4
+        values[:, lags <= -tail] = -0.3
+    return Bias.learned(values)
+
+
+def bias_of(name: str, queries: int = TOKENS, keys: int = TOKENS) -> Bias:
+    rng = np.random.default_rng(6)
+    if name == "alibi":
+        return Bias.alibi(np.array([0.02, 0.3]))
+    if name == "t5":
+        return Bias.t5(rng.standard_normal((32, HEADS)), max_distance=100)
+    if name.startswith("kerple"):
+        numbers = {"kerple log": [[1.0, 0.6], [0.5, 2.0]], "kerple power": [[0.2, 0.1], [0.3, 0.4]]}
+        return Bias.kerple(np.array(numbers[name]), kind=name.split()[1])
+    return learned(queries, keys, 120 if name == "plateau" else None)
+
+
+ROUTES = {
+    "alibi": DECAY,
+    "t5": BAND,
+    "kerple log": BLOCKS,
+    "kerple power": BLOCKS,
+    "plateau": BAND,
+    "learned": FFT,
+}
+Heads = tuple[Array, Array, Array]
+
+
+def heads(queries: int = TOKENS, keys: int = TOKENS, seed: int = 0) -> Heads:
+    return problem(HEADS, sizes=(queries, keys, 3, 4), size=0.15, seed=seed)
+
+
+@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_are_within_their_bounds(name: str, is_causal: bool, dtype: str) -> None:
+    q, k, v = (x.astype(dtype) for x in heads())
+    bias = bias_of(name)
+    eps = 1e-2
+    out, lse, info = subquad.attention(
+        q, k, v, bias=bias, is_causal=is_causal, eps=eps, method="polynomial", return_lse=True,
+        return_info=True,
+    )  # fmt: skip
+    exact, exact_lse = subquad.reference.attention(
+        wide(q), wide(k), wide(v), bias=bias, is_causal=is_causal, return_lse=True
+    )
+    assert {head.route for head in info.plan.heads} == {ROUTES[name]}
+    assert ROUTES[name] in info.reason
+    error = np.linalg.norm(wide(out) - exact, axis=-1)
+    assert (error <= info.error_bound).all()
+    least = 2.0**-23 * np.linalg.norm(exact, axis=-1)
+    assert (info.error_bound <= eps * info.spread[:, np.newaxis] + least).all()
+    assert np.abs(wide(lse) - exact_lse).max() <= -np.log1p(-eps) + 1e-4
+    # Not all rows were computed from all keys.
+    assert info.stats["rows_recomputed"] < 0.1 * error.size
+
+
+@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize(("queries", "keys"), [(1100, 1500), (1500, 1100)])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_as_many_queries_as_keys_are_not_needed(
+    name: str, queries: int, keys: int, is_causal: bool
+) -> None:
+    q, k, v = heads(queries, keys)
+    bias = bias_of(name, queries, keys)
+    options: dict[str, Any] = {"bias": bias, "is_causal": is_causal}
+    out, info = subquad.attention(
+        q, k, v, eps=1e-2, method="polynomial", return_info=True, **options
+    )
+    exact = subquad.reference.attention(q, k, v, **options)
+    assert info.method == "polynomial"
+    assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound).all()
+
+
+@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_gradients_are_those_of_what_was_computed(name: str, is_causal: bool) -> None:
+    """By central differences along random directions, with the plan held fixed."""
+    q, k, v = heads(seed=1)
+    bias = bias_of(name)
+    rng = np.random.default_rng(2)
+    g = rng.standard_normal((HEADS, TOKENS, 4))
+    zeros = (np.zeros((HEADS, 3)), np.zeros((HEADS, 3)))
+    options: dict[str, Any] = {"is_causal": is_causal, "centres": zeros, "eps": 1e-2}
+    _, info = subquad.attention_grad(
+        g, q, k, v, bias=bias, method="polynomial", return_info=True, **options
+    )
+    wanted = FFT if name == "plateau" else ROUTES[name]
+    assert {head.route for head in info.plan.heads} == {wanted}
+    grads = subquad.attention_grad(g, q, k, v, bias=bias, plan=info.plan, **options)
+
+    def loss(given: dict[str, Any]) -> float:
+        bias = Bias(info_bias.form, info_bias.operand) if "bias" not in given else given["bias"]
+        arrays = [given.get(name, x) for name, x in (("query", q), ("key", k), ("value", v))]
+        return float((subquad.attention(*arrays, bias=bias, plan=info.plan, **options) * g).sum())
+
+    info_bias = bias
+    for which, x in (("query", q), ("key", k), ("value", v)):
+        step = 1e-5 * rng.standard_normal(x.shape)
+        change = (loss({which: x + step}) - loss({which: x - step})) / 2.0
+        assert np.isclose(change, (getattr(grads, which) * step).sum(), rtol=2e-4, atol=1e-9)
+    if name != "plateau":
+        step = 1e-5 * rng.standard_normal(bias.parameters.shape)
+        ahead, behind = (_moved(name, bias, s) for s in (step, -step))
+        change = (loss({"bias": ahead}) - loss({"bias": behind})) / 2.0
+        assert np.isclose(change, (grads.bias * step).sum(), rtol=2e-4, atol=1e-9)
+
+
+def _moved(name: str, bias: Bias, step: Array) -> Bias:
+    parameters = bias.parameters + step
+    if name == "alibi":
+        return Bias.alibi(parameters)
+    if name == "t5":
+        return Bias.t5(parameters, max_distance=100)
+    if name.startswith("kerple"):
+        return Bias.kerple(parameters, kind=name.split()[1])
+    return Bias.learned(parameters)
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_gradients_are_close_to_the_exact_ones(name: str) -> None:
+    q, k, v = heads(seed=3)
+    bias = bias_of(name)
+    g = np.random.default_rng(4).standard_normal((HEADS, TOKENS, 4))
+    exact = subquad.attention_grad(g, q, k, v, bias=bias, is_causal=True)
+    found = subquad.attention_grad(
+        g, q, k, v, bias=bias, is_causal=True, eps=1e-5, method="polynomial"
+    )
+    for which in ("query", "key", "value", "bias"):
+        a, b = getattr(exact, which), getattr(found, which)
+        assert np.abs(a - b).max() <= 1e-3 * np.abs(a).max()
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_rows_out_of_reach_are_exact_in_value_and_gradient(name: str) -> None:
+    q, k, v = heads(seed=7)
+    some = [3, 4, 700, 701, 1499]
+    q[:, some] *= 300.0
+    bias = bias_of(name)
+    options: dict[str, Any] = {"bias": bias, "is_causal": True}
+    out, info = subquad.attention(
+        q, k, v, eps=1e-3, method="polynomial", return_info=True, **options
+    )
+    exact = subquad.reference.attention(q, k, v, **options)
+    assert info.method == "polynomial"
+    assert np.abs(out - exact)[:, some].max() <= 1e-12
+    assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound).all()
+    g = np.zeros_like(out)
+    g[:, some] = 1.0
+    wanted = subquad.attention_grad(g, q, k, v, **options)
+    found = subquad.attention_grad(g, q, k, v, eps=1e-3, method="polynomial", **options)
+    for which in ("query", "key", "value", "bias"):
+        np.testing.assert_allclose(
+            getattr(found, which), getattr(wanted, which), rtol=1e-9, atol=1e-9
+        )
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_workers_change_nothing(name: str) -> None:
+    q, k, v = (x.astype(np.float32) for x in heads(seed=8))
+    bias = bias_of(name)
+    options: dict[str, Any] = {"bias": bias, "eps": 1e-2, "method": "polynomial"}
+    one, two = (subquad.attention(q, k, v, workers=n, **options) for n in (1, 2))
+    assert (one == two).all()
+    of_one, of_two = (subquad.attention_grad(v, q, k, v, workers=n, **options) for n in (1, 2))
+    for which in ("query", "key", "value", "bias"):
+        assert (getattr(of_one, which) == getattr(of_two, which)).all()
+
+
+def test_a_plan_serves_other_numbers_and_is_not_trusted() -> None:
+    q, k, v = heads(seed=9)
+    bias = bias_of("alibi")
+    options: dict[str, Any] = {"bias": bias, "eps": 1e-2, "is_causal": True}
+    plan = subquad.plan(q, k, v, method="polynomial", **options)
+    other = heads(seed=10)
+    out, info = subquad.attention(*other, plan=plan, return_info=True, **options)
+    exact = subquad.reference.attention(*other, bias=bias, is_causal=True)
+    assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound).all()
+    far = (40.0 * other[0], *other[1:])
+    out, info = subquad.attention(*far, plan=plan, return_info=True, **options)
+    exact = subquad.reference.attention(*far, bias=bias, is_causal=True)
+    assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound).all()
+    assert info.stats["rows_recomputed"] > TOKENS
+
+
+def test_large_logits_are_quadratic_with_the_numbers() -> None:
+    q, k, v = heads()
+    plan = subquad.plan(40.0 * q, k, v, bias=bias_of("t5"), eps=1e-2, method="polynomial")
+    assert plan.method == "exact"
+    assert plan.reason.startswith("quadratic: d = 3, max|s| <= ")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"is_causal": True, "window": 9}, "`window` is given"),
+        ({"certificate": "statistical"}, "by what is proved alone"),
+        ({"is_causal": "lower_right"}, "from lag 0 on"),
+    ],
+)
+def test_what_is_not_split_is_exact_and_says_so(options: dict[str, Any], reason: str) -> None:
+    q, k, v = heads(1100, 1500)
+    bias = bias_of("learned", 1100, 1500)
+    plan = subquad.plan(q, k, v, bias=bias, eps=1e-2, method="polynomial", **options)
+    assert plan.method == "exact"
+    assert reason in plan.reason
+
+
+def test_lags_that_are_hidden_stay_hidden() -> None:
+    q, k, v = heads(seed=11)
+    values = np.zeros(2 * TOKENS - 1)
+    values[TOKENS - 1 + 3 :] = -np.inf
+    values[: TOKENS - 1 - 40] = -np.inf
+    bias = Bias.learned(values)
+    out, info = subquad.attention(
+        q, k, v, bias=bias, eps=1e-2, method="polynomial", return_info=True
+    )
+    exact = subquad.reference.attention(q, k, v, bias=bias)
+    assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound).all()
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-6, 5.0, 200.0])
+def test_slopes_of_any_size(slope: float) -> None:
+    q, k, v = (x.astype(np.float32) for x in heads(seed=12))
+    bias = Bias.alibi(np.float64(slope))
+    for is_causal in (True, False):
+        out, info = subquad.attention(
+            q, k, v, bias=bias, eps=1e-2, is_causal=is_causal, method="polynomial", return_info=True
+        )
+        exact = subquad.reference.attention(
+            wide(q), wide(k), wide(v), bias=bias, is_causal=is_causal
+        )
+        assert (np.linalg.norm(wide(out) - exact, axis=-1) <= info.error_bound).all()
+        g = subquad.attention_grad(
+            out, q, k, v, bias=bias, eps=1e-2, is_causal=is_causal, method="polynomial"
+        )
+        assert np.isfinite(g.bias).all()
