@@ -90,18 +90,29 @@ unsafe fn rows_of<V: Lanes, E: Element>(
 pub fn mean<T: Float>(rows: &Rows<'_>) -> Vec<T> {
     let (count, cols) = (rows.rows(), rows.cols());
     let mut sums = vec![0.0_f64; cols.next_multiple_of(16).max(16)];
-    for i in 0..count {
-        for (j, sum) in sums[..cols].iter_mut().enumerate() {
-            *sum += rows.get(i, j);
-        }
-    }
+    with_rows!(rows, view => add_up(view, &mut sums[..cols]));
     let mean = |sum: f64| if sum.is_finite() { sum / count.max(1) as f64 } else { 0.0 };
     sums.into_iter().map(|sum| T::narrow(mean(sum))).collect()
 }
 
-/// Norm of a token of a tile.
-pub fn norm<T: Float>(tile: &[T], t: usize) -> f64 {
-    tile.iter().skip(t).step_by(TILE).map(|x| x.to_f64().powi(2)).sum::<f64>().sqrt()
+/// Adds every row, from the first to the last.
+fn add_up<E: Element>(view: &MatRef<'_, E>, sums: &mut [f64]) {
+    for i in 0..view.rows() {
+        if view.has_contiguous_rows() {
+            sums.iter_mut().zip(view.row(i)).for_each(|(sum, x)| *sum += x.to_f64());
+        } else {
+            sums.iter_mut().enumerate().for_each(|(j, sum)| *sum += view.get(i, j).to_f64());
+        }
+    }
+}
+
+/// Norms of the tokens of a tile: all at once, or each would wait for the next row.
+pub fn norms<T: Float>(tile: &[T]) -> [f64; TILE] {
+    let mut squares = [0.0; TILE];
+    for row in tile.chunks_exact(TILE) {
+        squares.iter_mut().zip(row).for_each(|(sum, x)| *sum += x.to_f64().powi(2));
+    }
+    squares.map(f64::sqrt)
 }
 
 /// Not below the norm of any token of a tile. Squares that underflow are taken for the smallest that do not.

@@ -222,6 +222,7 @@ pub fn row_slopes<T: Float>(
     found: &mut Found,
 ) {
     let (columns, width) = (kit.columns, kit.width);
+    let norms = load::norms(scratch.tokens.slice(kit.monomials.dim() * TILE));
     for (t, i) in rows.enumerate() {
         let upstream = &mut scratch.rows.slice(TILE * columns)[t * columns..][..width];
         let keys = kit.visible.keys(i, head.key.rows()).len();
@@ -231,11 +232,10 @@ pub fn row_slopes<T: Float>(
             scratch.others.slice(TILE)[t] = T::ZERO;
             continue;
         }
-        let norm = load::norm(scratch.tokens.slice(kit.monomials.dim() * TILE), t);
         let mut mass = scratch.others.slice(TILE)[t].to_f64();
         let mut dot = scratch.dots.slice(TILE)[t].to_f64();
         found.counts.suspicious |= !mass.is_finite();
-        let doubt = kit.doubt(norm, extent.longest, keys);
+        let doubt = kit.doubt(norms[t], extent.longest, keys);
         if mass.partial_cmp(&doubt) != Some(Ordering::Greater) {
             let Some((out, sum)) = found.row(kit, head, i) else { continue };
             mass = sum;

@@ -282,7 +282,7 @@ unsafe fn divide<T: Float>(
     scratch: &mut Scratch<T>,
     found: &mut Found,
 ) {
-    let dim = kit.monomials.dim();
+    let norms = load::norms(scratch.tokens.slice(kit.monomials.dim() * TILE));
     for (t, i) in rows.enumerate() {
         // SAFETY: the caller's promise.
         let out = unsafe { to.row_mut(i) };
@@ -292,9 +292,8 @@ unsafe fn divide<T: Float>(
             continue;
         }
         let mass = scratch.masses.slice(TILE)[t];
-        let norm = load::norm(scratch.tokens.slice(dim * TILE), t);
         found.counts.suspicious |= !mass.is_finite();
-        let doubt = kit.doubt(norm, extent.longest, keys);
+        let doubt = kit.doubt(norms[t], extent.longest, keys);
         if mass.to_f64().partial_cmp(&doubt) != Some(Ordering::Greater) {
             if let Some((row, _)) = found.row(kit, head, i) {
                 out.iter_mut().zip(row).for_each(|(to, x)| *to = T::from_f64(x));
