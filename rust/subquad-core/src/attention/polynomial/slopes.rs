@@ -52,7 +52,7 @@ impl Upstream<'_> {
         unsafe {
             let finite = load::values::<V>(from, rows, columns, &kit.zeros, to);
             if self.sums.is_none() {
-                take_units(columns, scratch);
+                take_units::<V>(columns, scratch);
             }
             turn::<V>(to.0, columns, scratch.turned.ptr());
             finite
@@ -62,16 +62,32 @@ impl Upstream<'_> {
 
 /// Divides every row of a tile by the power of two below its largest number: what is not yet divided by D must
 /// not overflow for it.
-fn take_units<T: Float>(columns: usize, scratch: &mut Scratch<T>) {
+///
+/// # Safety
+///
+/// The instruction set must be enabled.
+#[inline(always)]
+unsafe fn take_units<V: Lanes>(columns: usize, scratch: &mut Scratch<V::T>) {
     let rows = scratch.rows.slice(TILE * columns).chunks_exact_mut(columns);
     for (row, unit) in rows.zip(scratch.units.slice(TILE)) {
-        let largest = row.iter().fold(0.0_f64, |most, x| most.max(x.to_f64().abs()));
+        let mut lanes = [V::T::ZERO; 16];
+        // SAFETY: rows are whole vectors, and no vector has more lanes.
+        unsafe {
+            let mut most = V::splat(V::T::ZERO);
+            for c in (0..columns).step_by(V::N) {
+                most = V::load(row.as_ptr().add(c)).abs().max(most);
+            }
+            most.store(lanes.as_mut_ptr());
+        }
+        let largest = lanes.into_iter().fold(V::T::ZERO, Float::max).to_f64();
         let power = f64::from_bits(largest.to_bits() & f64::INFINITY.to_bits());
         let power = if power > 0.0 && power.is_finite() { power } else { 1.0 };
+        // Exact, as that is a power of two.
+        let per = 1.0 / power;
         for x in row {
-            *x = T::from_f64(x.to_f64() / power);
+            *x = V::T::from_f64(x.to_f64() * per);
         }
-        *unit = T::from_f64(power);
+        *unit = V::T::from_f64(power);
     }
 }
 
@@ -137,7 +153,7 @@ unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
                 derive_tile::<V, DR, DC>(kit, job.state, x, masses, scratch);
             }
             if let Some(to) = &job.query {
-                add_columns(to, some.clone(), dim, scratch.slopes.ptr());
+                add_columns::<V>(to, some.clone(), dim, scratch);
             }
             let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
             absorb::<V, R, C>(slopes, &mut scratch.work, x, tile, kit.factors.as_ptr());
@@ -304,24 +320,27 @@ pub unsafe fn turn<V: Lanes>(from: *const V::T, columns: usize, to: *mut V::T) {
     }
 }
 
-/// Adds the columns of a tile to rows.
+/// Adds the first columns of `slopes`, as rows. Overwrites `sums`.
 ///
 /// # Safety
 ///
-/// No other task may write the rows; `from` must have `dim` rows of [`TILE`].
-pub unsafe fn add_columns<T: Float>(
-    to: &MatCell<'_, T>,
+/// No other task may write the rows; the instruction set must be enabled.
+#[inline(always)]
+pub unsafe fn add_columns<V: Lanes>(
+    to: &MatCell<'_, V::T>,
     rows: Range<usize>,
     dim: usize,
-    from: *const T,
+    scratch: &mut Scratch<V::T>,
 ) {
-    for (t, i) in rows.enumerate() {
-        // SAFETY: the caller's promises.
-        let row = unsafe { to.row_mut(i) };
-        for (l, x) in row.iter_mut().enumerate().take(dim) {
-            // SAFETY: as above.
-            *x = *x + unsafe { *from.add(l * TILE + t) };
-        }
+    let (stride, turned) = (dim.next_multiple_of(16), scratch.sums.ptr());
+    if dim == 0 {
+        return;
+    }
+    let columns = MatRef::from_slice(scratch.slopes.slice(dim * TILE), dim, TILE);
+    // SAFETY: the caller's promises, and there is room for a tile of rows of `stride`.
+    unsafe {
+        pack::transposed_rows::<V, _>(&columns, 0..dim, stride, V::T::ONE, turned);
+        add_rows(to, rows, stride, turned);
     }
 }
 

@@ -49,7 +49,8 @@ pub struct Scratch<T> {
     /// A row of [`TILE`] numbers for every coordinate, and as much for slopes.
     pub tokens: Buffer<T>,
     pub slopes: Buffer<T>,
-    /// A row of the values' width for every token; the same with a row for every column; and another.
+    /// A row of the values' width for every token; the same with a row for every column; and another, of the
+    /// coordinates' if they are more.
     pub rows: Buffer<T>,
     pub turned: Buffer<T>,
     pub sums: Buffer<T>,
@@ -85,7 +86,7 @@ impl<T: Float> Scratch<T> {
             slopes: Buffer::new((dim + SPARE) * TILE),
             rows: Buffer::new(TILE * kit.columns),
             turned: Buffer::new(TILE * kit.columns),
-            sums: Buffer::new(TILE * kit.columns),
+            sums: Buffer::new(TILE * dim.next_multiple_of(16).max(kit.columns)),
             keys: causal((dim + SPARE) * TILE),
             key_rows: causal(TILE * kit.columns),
             key_masses: causal(TILE),
