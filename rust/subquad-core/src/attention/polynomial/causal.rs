@@ -113,7 +113,7 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
                 logits::<V, DR, DC>(dim, x, scratch.keys.ptr(), place.near, s);
                 weigh::<V>(kit, s, near, place.near, None, |j| place.first_to_see(kit, j));
                 let to = (scratch.rows.ptr(), scratch.masses.ptr());
-                add_near::<V, R, C>(kit, place.near, scratch, to);
+                add_near::<V, R, C>(kit, &place, scratch, to);
             }
         }
         extent.longest = found.longest;
@@ -169,7 +169,7 @@ pub unsafe fn load_keys<V: Lanes>(
 #[inline(always)]
 unsafe fn add_near<V: Lanes, const R: usize, const C: usize>(
     kit: &Kit<V::T>,
-    keys: usize,
+    place: &Place,
     scratch: &mut Scratch<V::T>,
     (rows, sums): (*mut V::T, *mut V::T),
 ) {
@@ -177,12 +177,19 @@ unsafe fn add_near<V: Lanes, const R: usize, const C: usize>(
     let masses = scratch.key_masses.ptr();
     // SAFETY: arrays of whole tiles.
     unsafe {
-        let size = (TILE, kit.columns / V::N);
-        let to = (rows, kit.columns);
-        multiply_add::<V, R, C>((near, 1, TILE), (values, kit.columns), keys, to, size);
+        let size = (R, kit.columns / V::N);
+        let mut keys = 0;
+        for t in (0..TILE).step_by(R) {
+            // Weights of the keys behind those are zero.
+            while keys < place.near && place.first_to_see(kit, keys) < t + R {
+                keys += 1;
+            }
+            let (a, to) = (near.add(t), (rows.add(t * kit.columns), kit.columns));
+            multiply_add::<V, R, C>((a, 1, TILE), (values, kit.columns), keys, to, size);
+        }
         for t in (0..TILE).step_by(V::N) {
             let mut sum = [[V::splat(V::T::default()); 1]; 1];
-            for j in 0..keys {
+            for j in 0..place.near {
                 let mass = V::splat(*masses.add(j));
                 sum[0][0] = V::load(near.add(j * TILE + t)).fma(mass, sum[0][0]);
             }
