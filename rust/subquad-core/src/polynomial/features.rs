@@ -7,13 +7,17 @@
 
 use super::words::{Walk, Words};
 use crate::scratch::Buffer;
-use crate::simd::{Float, Lanes};
+use crate::simd::{Float, Lanes, unroll};
 
 /// Tokens at a time: whole vectors of every type and width, and whole groups of six.
 pub(crate) const TILE: usize = 96;
 
 /// Features at a time: with a tile they fill half of the first cache.
 pub(crate) const BLOCK: usize = 48;
+
+/// Vectors of a row that are worked on side by side: the chains of their sums hide each other's latency, and two
+/// such groups fit into 16 registers. A tile has whole groups.
+pub(super) const SIDE: usize = 6;
 
 /// Where a pass over the features stands, and the products of the factors that a run shares.
 pub(super) struct Features<T> {
@@ -76,7 +80,7 @@ impl<T: Float> Features<T> {
             let (before, l) = (self.product(x, level), self.walk.run().0[level]);
             let to = self.products.ptr().wrapping_add((level - 1) * TILE);
             // SAFETY: rows of the tile and of the products, which were made for this degree.
-            unsafe { multiply::<V>(to, before, x.add(l * TILE)) };
+            unsafe { multiply::<V>(to, before, x.add(l * TILE), 1) };
         }
     }
 
@@ -99,11 +103,8 @@ impl<T: Float> Features<T> {
                     (0, _) => fill::<V>(to, T::ONE),
                     (_, 0) => copy::<V>(to.add(count * TILE), x.add(first * TILE), some),
                     _ => {
-                        let product = self.product(x, len);
-                        for p in first..first + some {
-                            let to = to.add((count + p - first) * TILE);
-                            multiply::<V>(to, product, x.add(p * TILE));
-                        }
+                        let (to, product) = (to.add(count * TILE), self.product(x, len));
+                        multiply::<V>(to, product, x.add(first * TILE), some);
                     }
                 }
                 (count, self.passed) = (count + some, self.passed + some);
@@ -138,17 +139,15 @@ impl<T: Float> Features<T> {
                 let (prefix, columns) = self.walk.run();
                 let (len, first) = (prefix.len(), columns.start + self.passed);
                 let some = (columns.end - first).min(count - taken);
-                for p in first..first + some {
-                    let slope = slopes.add((taken + p - first) * TILE);
-                    match (self.walk.degree, len) {
-                        (0, _) => {}
-                        (_, 0) => add::<V>(slopes_of_x.add(p * TILE), slope),
-                        _ => {
-                            let product = self.product(x, len);
-                            let of_product = self.slopes.ptr().add((len - 1) * TILE);
-                            let (x, of_x) = (x.add(p * TILE), slopes_of_x.add(p * TILE));
-                            both::<V>((product, of_product), (x, of_x), slope);
-                        }
+                let (slopes, of_x) = (slopes.add(taken * TILE), slopes_of_x.add(first * TILE));
+                match (self.walk.degree, len) {
+                    (0, _) => {}
+                    (_, 0) => add::<V>(of_x, slopes, some),
+                    _ => {
+                        let product = self.product(x, len);
+                        let of_product = self.slopes.ptr().add((len - 1) * TILE);
+                        let x = x.add(first * TILE);
+                        both::<V>((product, of_product), (x, of_x), slopes, some);
                     }
                 }
                 (taken, self.passed) = (taken + some, self.passed + some);
@@ -178,21 +177,22 @@ impl<T: Float> Features<T> {
         stay: usize,
         slopes_of_x: *mut T,
     ) {
+        let slopes = self.slopes.ptr();
         // SAFETY: as in `sweep`; the products are still those of `factors`.
         unsafe {
             for level in (stay..factors.len()).rev() {
-                let slope = self.slopes.ptr().add(level * TILE);
+                let slope = slopes.add(level * TILE);
                 let l = factors[level];
                 let of_x = slopes_of_x.add(l * TILE);
                 if level == 0 {
-                    add::<V>(of_x, slope);
+                    add::<V>(of_x, slope, 1);
                 } else {
                     let product = match level {
                         1 => x.add(factors[0] * TILE),
                         _ => self.products.ptr().add((level - 2) * TILE).cast_const(),
                     };
-                    let of_product = self.slopes.ptr().add((level - 1) * TILE);
-                    both::<V>((product, of_product), (x.add(l * TILE), of_x), slope);
+                    let of_product = slopes.add((level - 1) * TILE);
+                    both::<V>((product, of_product), (x.add(l * TILE), of_x), slope, 1);
                 }
                 fill::<V>(slope, T::ZERO);
             }
@@ -222,16 +222,24 @@ unsafe fn copy<V: Lanes>(to: *mut V::T, from: *const V::T, rows: usize) {
     }
 }
 
-/// `to = a b`.
+/// `to = a b`, for one row of `a`, which stays in registers, and so many of the others.
 ///
 /// # Safety
 ///
-/// As [`copy`], for one row.
+/// As [`copy`], for so many rows.
 #[inline(always)]
-unsafe fn multiply<V: Lanes>(to: *mut V::T, a: *const V::T, b: *const V::T) {
-    for i in (0..TILE).step_by(V::N) {
+unsafe fn multiply<V: Lanes>(to: *mut V::T, a: *const V::T, b: *const V::T, rows: usize) {
+    for i in (0..TILE).step_by(SIDE * V::N) {
         // SAFETY: the caller's promise.
-        unsafe { V::load(a.add(i)).mul(V::load(b.add(i))).store(to.add(i)) };
+        unsafe {
+            let a = side_by_side::<V>(a.add(i));
+            for row in 0..rows {
+                let (to, b) = (to.add(row * TILE + i), b.add(row * TILE + i));
+                unroll!(SIDE, c => {
+                    a[c].mul(V::load(b.add(c * V::N))).store(to.add(c * V::N));
+                });
+            }
+        }
     }
 }
 
@@ -239,32 +247,61 @@ unsafe fn multiply<V: Lanes>(to: *mut V::T, a: *const V::T, b: *const V::T) {
 ///
 /// # Safety
 ///
-/// As [`copy`], for one row.
+/// As [`copy`].
 #[inline(always)]
-unsafe fn add<V: Lanes>(to: *mut V::T, a: *const V::T) {
-    for i in (0..TILE).step_by(V::N) {
+unsafe fn add<V: Lanes>(to: *mut V::T, a: *const V::T, rows: usize) {
+    for i in (0..rows * TILE).step_by(V::N) {
         // SAFETY: the caller's promise.
         unsafe { V::load(to.add(i)).add(V::load(a.add(i))).store(to.add(i)) };
     }
 }
 
-/// The derivatives by both factors of a product: of each, its value and the sum so far.
+/// The derivatives by both factors of products: of each, its value and the sum so far. One row is the first
+/// factor of all, so that its sum stays in registers.
 ///
 /// # Safety
 ///
-/// As [`copy`], for one row of each.
+/// As [`copy`], for one row of `a` and so many of `b` and of the slopes; none may overlap.
 #[inline(always)]
 unsafe fn both<V: Lanes>(
     (a, of_a): (*const V::T, *mut V::T),
     (b, of_b): (*const V::T, *mut V::T),
-    slope: *const V::T,
+    slopes: *const V::T,
+    rows: usize,
 ) {
-    for i in (0..TILE).step_by(V::N) {
+    for i in (0..TILE).step_by(SIDE * V::N) {
         // SAFETY: the caller's promise.
         unsafe {
-            let slope = V::load(slope.add(i));
-            slope.fma(V::load(b.add(i)), V::load(of_a.add(i))).store(of_a.add(i));
-            slope.fma(V::load(a.add(i)), V::load(of_b.add(i))).store(of_b.add(i));
+            let (a, of_a) = (side_by_side::<V>(a.add(i)), of_a.add(i));
+            let mut sum = side_by_side::<V>(of_a);
+            for row in 0..rows {
+                let at = row * TILE + i;
+                let (b, of_b, slopes) = (b.add(at), of_b.add(at), slopes.add(at));
+                unroll!(SIDE, c => {
+                    let slope = V::load(slopes.add(c * V::N));
+                    sum[c] = slope.fma(V::load(b.add(c * V::N)), sum[c]);
+                    let of_b = of_b.add(c * V::N);
+                    slope.fma(a[c], V::load(of_b)).store(of_b);
+                });
+            }
+            unroll!(SIDE, c => {
+                sum[c].store(of_a.add(c * V::N));
+            });
         }
+    }
+}
+
+/// # Safety
+///
+/// So many vectors must be readable; the instruction set must be enabled.
+#[inline(always)]
+pub(super) unsafe fn side_by_side<V: Lanes>(from: *const V::T) -> [V; SIDE] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut vectors = [V::splat(V::T::ZERO); SIDE];
+        unroll!(SIDE, c => {
+            vectors[c] = V::load(from.add(c * V::N));
+        });
+        vectors
     }
 }

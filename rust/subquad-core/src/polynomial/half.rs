@@ -53,8 +53,9 @@ impl<const R: usize, const C: usize> Passes<F32x16> for Half<R, C> {
                     let to = (sums.add((base + i) * columns), None, columns);
                     let by = Some(factors.add(base + i));
                     over_columns::<F32x16, Pairs, R, C>(a, b, TILE / 2, to, columns / N, by);
+                    let (f, some) = (block.add(i * TILE), (base + i, R.min(count - i)));
+                    add_masses::<F32x16, R>((mass, None), f, some, tile.1, factors);
                 }
-                add_masses::<F32x16>((mass, None), block, (base, count), tile.1, factors);
                 base += count;
             }
         }

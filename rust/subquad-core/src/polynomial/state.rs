@@ -13,12 +13,12 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::features::{BLOCK, TILE};
+use super::features::{BLOCK, SIDE, TILE, side_by_side};
 use super::products::over_columns;
 use super::workspace::Workspace;
 use crate::linalg::tile::Fused;
 use crate::scratch::Buffer;
-use crate::simd::{Float, Lanes};
+use crate::simd::{Float, Lanes, unroll};
 
 /// Sums over some tokens.
 pub struct State<T> {
@@ -151,56 +151,66 @@ pub(super) unsafe fn absorb_first<V: Lanes, const R: usize, const C: usize>(
     let also = also.as_mut().map(|also| (also.sums.ptr(), also.mass.ptr()));
     let (block, sums) = (work.block.ptr(), state.sums.ptr());
     work.features.restart();
-    let mut base = 0;
+    let (mut base, mut count) = (0, 0);
     // SAFETY: the caller's promises; tiles of sums reach at most `ROWS` beyond the last feature.
     unsafe {
+        // A group ahead: features are made while the products before them are still being added up.
+        let (mut now, mut next) = (block, block.add(R * TILE));
         loop {
-            let count = work.features.fill::<V>(x, block, BLOCK.min(most - base));
-            if count == 0 {
-                return base;
-            }
-            // The last tile adds nothing to features that come later.
-            clear_rows(block, count..count.next_multiple_of(R));
-            for i in (0..count).step_by(R) {
-                let (a, at) = (block.add(i * TILE), (base + i) * columns);
-                let by = Some(factors.add(base + i));
+            let after = base + count;
+            let more = work.features.fill::<V>(x, next, R.min(most - after));
+            if count > 0 {
+                let (a, at) = (now.cast_const(), base * columns);
+                let by = Some(factors.add(base));
                 let (b, vectors) = ((values, columns), columns / V::N);
                 let to = (sums.add(at), also.map(|(sums, _)| sums.add(at)), columns);
                 over_columns::<V, Fused, R, C>((a, TILE, 1), b, TILE, to, vectors, by);
+                let masses = (state.mass.ptr(), also.map(|(_, mass)| mass));
+                add_masses::<V, R>(masses, now, (base, count), weights, factors);
             }
-            let masses = (state.mass.ptr(), also.map(|(_, mass)| mass));
-            add_masses::<V>(masses, block, (base, count), weights, factors);
-            base += count;
+            if more == 0 {
+                return after;
+            }
+            // The last tile adds nothing to features that come later.
+            clear_rows(next, more..R);
+            (base, count) = (after, more);
+            (now, next) = (next, now);
         }
     }
 }
 
-/// Adds the weights of a tile to the masses of a block of features, and there also if there are two places: where
-/// the block begins, and how many features it has.
+/// Adds the weights of a tile to the masses of `R` features or fewer, and there also if there are two places: the
+/// first feature, and how many there are.
 ///
 /// # Safety
 ///
-/// As [`absorb`]; the block must be filled, and there must be a mass for every feature.
+/// As [`absorb`]; there must be `R` rows of features, and a mass for each that counts.
 #[inline(always)]
-pub(super) unsafe fn add_masses<V: Lanes>(
+pub(super) unsafe fn add_masses<V: Lanes, const R: usize>(
     (mass, also): (*mut V::T, Option<*mut V::T>),
-    block: *const V::T,
+    features: *const V::T,
     (base, count): (usize, usize),
     weights: *const V::T,
     factors: *const V::T,
 ) {
     // SAFETY: the caller's promises.
     unsafe {
-        for i in 0..count {
-            let f = block.add(i * TILE);
-            let mut sum = V::splat(V::T::ZERO);
-            for t in (0..TILE).step_by(V::N) {
-                sum = V::load(f.add(t)).fma(V::load(weights.add(t)), sum);
-            }
-            let sum = sum.sum() * *factors.add(base + i);
-            for mass in [Some(mass), also].into_iter().flatten() {
-                let mass = mass.add(base + i);
-                *mass = *mass + sum;
+        let mut sums = [V::splat(V::T::ZERO); R];
+        for t in (0..TILE).step_by(V::N) {
+            let weights = V::load(weights.add(t));
+            unroll!(R, r => {
+                sums[r] = V::load(features.add(r * TILE + t)).fma(weights, sums[r]);
+            });
+        }
+        // Numbers before any branch, which would put vectors on the stack.
+        let mut of = [V::T::ZERO; R];
+        unroll!(R, r => {
+            of[r] = sums[r].sum() * *factors.add(base + r);
+        });
+        for (r, &sum) in of.iter().enumerate().take(count) {
+            *mass.add(base + r) = *mass.add(base + r) + sum;
+            if let Some(also) = also {
+                *also.add(base + r) = *also.add(base + r) + sum;
             }
         }
     }
@@ -238,32 +248,40 @@ pub(super) unsafe fn read_first<V: Lanes, const R: usize, const C: usize>(
     most: usize,
 ) -> usize {
     let columns = state.columns;
-    let (block, sums) = (work.block.ptr(), state.sums.as_ptr());
+    let sums = state.sums.as_ptr();
     work.features.restart();
-    let mut base = 0;
+    let (mut base, mut count) = (0, 0);
     // SAFETY: the caller's promises.
     unsafe {
+        // A block ahead: features are made while the products before them are still being added up.
+        let (mut now, mut next) = (work.block.ptr(), work.slopes.ptr());
         loop {
-            let count = work.features.fill::<V>(x, block, BLOCK.min(most - base));
-            if count == 0 {
-                return base;
-            }
-            silence(block, base, count, dead);
+            let (after, mut more) = (base + count, 0);
             let sums = sums.add(base * columns);
             for t in (0..TILE).step_by(R) {
-                let (a, to) = (block.add(t).cast_const(), rows.add(t * columns));
-                let (b, vectors) = ((sums, columns), columns / V::N);
-                over_columns::<V, Fused, R, C>(
-                    (a, 1, TILE),
-                    b,
-                    count,
-                    (to, None, columns),
-                    vectors,
-                    None,
-                );
+                let (to, at) = (next.add(more * TILE), after + more);
+                let some = work.features.fill::<V>(x, to, (BLOCK * R / TILE).min(most - at));
+                silence(to, at, some, dead);
+                more += some;
+                if count > 0 {
+                    let (a, to) = (now.add(t).cast_const(), rows.add(t * columns));
+                    let (b, vectors) = ((sums, columns), columns / V::N);
+                    over_columns::<V, Fused, R, C>(
+                        (a, 1, TILE),
+                        b,
+                        count,
+                        (to, None, columns),
+                        vectors,
+                        None,
+                    );
+                }
             }
-            read_masses::<V>(state, block, (base, count), masses);
-            base += count;
+            read_masses::<V>(state, now, (base, count), masses);
+            if more == 0 {
+                return after;
+            }
+            (base, count) = (after, more);
+            (now, next) = (next, now);
         }
     }
 }
@@ -283,13 +301,17 @@ pub(super) unsafe fn read_masses<V: Lanes>(
     let mass = state.mass.as_ptr();
     // SAFETY: the caller's promises.
     unsafe {
-        for t in (0..TILE).step_by(V::N) {
-            let mut sum = V::load(masses.add(t));
+        for t in (0..TILE).step_by(SIDE * V::N) {
+            let mut sum = side_by_side::<V>(masses.add(t));
             for i in 0..count {
-                let f = V::load(block.add(i * TILE + t));
-                sum = V::splat(*mass.add(base + i)).fma(f, sum);
+                let (f, mass) = (block.add(i * TILE + t), V::splat(*mass.add(base + i)));
+                unroll!(SIDE, c => {
+                    sum[c] = mass.fma(V::load(f.add(c * V::N)), sum[c]);
+                });
             }
-            sum.store(masses.add(t));
+            unroll!(SIDE, c => {
+                sum[c].store(masses.add(t + c * V::N));
+            });
         }
     }
 }
