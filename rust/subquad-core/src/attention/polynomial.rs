@@ -11,7 +11,8 @@
 //! A polynomial may be negative, so `D_i = sum_j p(s_ij)` need not be positive. With N the absolute sum of
 //! everything added to it, `N_i <= S P(|scale| |q_i| max |k_j|)` for `P(s) = sum |c_t| s^t`, and m roundings
 //! on the way, D is known to within `gamma_m N_i`: products of a feature take 2 g, a tile and its block one each,
-//! and sums as many as there are tokens of a tile, tiles, parts, features of a block, blocks and degrees. Each of
+//! and sums as many as there are tokens of a tile, tiles, parts, features of a block, blocks and degrees; or, for
+//! the last three, d for each of g factors, where a gradient sums up over one factor after the other. Each of
 //! the 2 g + 4 products behind a term may also underflow, by the smallest number times what it is multiplied
 //! with later; a degree t has d^t words of indices at most, so that all of this is below `2 g + 4` smallest
 //! numbers times `S Q(d |scale| |q_i| max |k_j|)`, `Q(s) = sum (1 + |c_t|) s^t`, sizes below 1 taken for 1. A

@@ -76,8 +76,8 @@ unsafe fn slopes_of<V: Lanes, const R: usize, const C: usize>(
 }
 
 /// What [`derive`] gives of slopes of rows that are yet to be divided, and of masses, apart from each other: with
-/// T the slopes of the features, and M their masses, `to` gets those of the variables from T and from M (if
-/// wanted), and `moments`, for every degree, the sums of features times T and of features times M.
+/// T the slopes of the features, and M their masses, `to` gets those of the variables from T and from M, and
+/// `moments`, for every degree, the sums of features times T and of features times M.
 ///
 /// # Safety
 ///
@@ -88,44 +88,29 @@ pub(crate) unsafe fn derive_apart<V: Lanes, const R: usize, const C: usize>(
     work: &mut Workspace<V::T>,
     x: *const V::T,
     (rows, zeros): (*const V::T, *const V::T),
-    to: Option<[*mut V::T; 2]>,
+    to: [*mut V::T; 2],
     (moments, degrees): (*mut V::T, &[Range<usize>]),
     dead: &[Range<usize>],
 ) {
     let (block, features) = (work.slopes.ptr(), work.block.ptr());
     let mass = state.mass.as_ptr();
-    let [made, by_mass] = &mut work.others;
-    for walk in [&mut work.features, &mut *made, &mut *by_mass] {
-        walk.restart();
-    }
+    work.features.restart();
     // SAFETY: the caller's promises.
     unsafe {
-        for base in (0..state.len).step_by(BLOCK) {
-            let count = BLOCK.min(state.len - base);
-            slopes_of::<V, R, C>(state, base, count, (rows, zeros), block);
-            made.fill::<V>(x, features, count);
-            for (degree, range) in degrees.iter().enumerate() {
-                let some =
-                    range.start.clamp(base, base + count)..range.end.clamp(base, base + count);
-                if some.is_empty() {
-                    continue;
-                }
-                let at = (some.start - base) * TILE;
-                let (f, slopes) = (features.add(at).cast_const(), block.add(at).cast_const());
-                let to = moments.add(2 * degree * TILE);
-                add_moments::<V>(f, slopes, mass.add(some.start), some.len(), to);
-            }
-            let Some([of_rows, of_masses]) = to else { continue };
-            silence(block, base, count, dead);
-            work.features.sweep::<V>(x, block, count, of_rows);
-            for i in 0..count {
-                let mass = V::splat(*mass.add(base + i));
-                for t in (0..TILE).step_by(V::N) {
-                    mass.store(block.add(i * TILE + t));
+        for (degree, range) in degrees.iter().enumerate() {
+            let at = moments.add(2 * degree * TILE);
+            let live = !dead.contains(range);
+            for base in range.clone().step_by(BLOCK) {
+                let (count, mass) = (BLOCK.min(range.end - base), mass.add(base));
+                slopes_of::<V, R, C>(state, base, count, (rows, zeros), block);
+                if live {
+                    let (by, moments) = ((block.cast_const(), mass), [at, at.add(TILE)]);
+                    work.features.sweep_apart::<V>(x, by, count, to, moments);
+                } else {
+                    work.features.fill::<V>(x, features, count);
+                    add_moments::<V>(features, block, mass, count, at);
                 }
             }
-            silence(block, base, count, dead);
-            by_mass.sweep::<V>(x, block, count, of_masses);
         }
     }
 }

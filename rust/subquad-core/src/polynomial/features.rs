@@ -27,8 +27,9 @@ pub(super) struct Features<T> {
     passed: usize,
     /// Row k: the product of the first k + 2 factors.
     products: Buffer<T>,
-    /// Row k: the derivative by the product of the first k + 1 factors, as far as it has been summed up.
-    slopes: Buffer<T>,
+    /// Row k: the derivative by the product of the first k + 1 factors, as far as it has been summed up. Of two
+    /// sums.
+    slopes: [Buffer<T>; 2],
     done: bool,
 }
 
@@ -40,7 +41,7 @@ impl<T: Float> Features<T> {
             walk: Walk::new(words),
             passed: 0,
             products: Buffer::new(levels * TILE),
-            slopes: Buffer::new(levels * TILE),
+            slopes: [Buffer::new(levels * TILE), Buffer::new(levels * TILE)],
             done: false,
         }
     }
@@ -49,7 +50,9 @@ impl<T: Float> Features<T> {
     pub fn restart(&mut self) {
         self.walk = Walk::new(self.words);
         (self.passed, self.done) = (0, false);
-        self.slopes.slice(self.words.degree.saturating_sub(1) * TILE).fill(T::ZERO);
+        for slopes in &mut self.slopes {
+            slopes.slice(self.words.degree.saturating_sub(1) * TILE).fill(T::ZERO);
+        }
     }
 
     /// The product of the first `len` factors.
@@ -145,7 +148,7 @@ impl<T: Float> Features<T> {
                     (_, 0) => add::<V>(of_x, slopes, some),
                     _ => {
                         let product = self.product(x, len);
-                        let of_product = self.slopes.ptr().add((len - 1) * TILE);
+                        let of_product = self.slopes[0].ptr().add((len - 1) * TILE);
                         let x = x.add(first * TILE);
                         both::<V>((product, of_product), (x, of_x), slopes, some);
                     }
@@ -155,7 +158,7 @@ impl<T: Float> Features<T> {
                     let old = self.walk.clone();
                     let stay = self.next_run();
                     let (before, _) = old.run();
-                    self.settle::<V>(x, before, stay.unwrap_or(0), slopes_of_x);
+                    self.settle::<V>(x, before, stay.unwrap_or(0), 0, (slopes_of_x, None));
                     if let Some(stay) = stay {
                         self.renew::<V>(x, stay);
                     }
@@ -164,7 +167,71 @@ impl<T: Float> Features<T> {
         }
     }
 
-    /// Passes on what has been summed up by the products of more than the first `stay` factors.
+    /// As [`sweep`](Self::sweep), for two sums over features at once: one gives them slopes, the other a number for
+    /// all tokens, its mass. Both sums are added to `moments`: that of `x . slope of x`, by first factors, is the
+    /// same as that over all words.
+    ///
+    /// # Safety
+    ///
+    /// As [`sweep`](Self::sweep); there must be a mass for each of the features, and a row for both moments.
+    #[inline(always)]
+    pub unsafe fn sweep_apart<V: Lanes<T = T>>(
+        &mut self,
+        x: *const T,
+        (slopes, masses): (*const T, *const T),
+        count: usize,
+        slopes_of_x: [*mut T; 2],
+        moments: [*mut T; 2],
+    ) {
+        let mut taken = 0;
+        // SAFETY: rows of the tile, of the products and of what is passed.
+        unsafe {
+            while taken < count && !self.done {
+                let (prefix, columns) = self.walk.run();
+                let (len, first) = (prefix.len(), columns.start + self.passed);
+                let some = (columns.end - first).min(count - taken);
+                let (slopes, masses) = (slopes.add(taken * TILE), masses.add(taken));
+                let at = first * TILE;
+                let (b, of_b) = (x.add(at), [slopes_of_x[0].add(at), slopes_of_x[1].add(at)]);
+                match (self.walk.degree, len) {
+                    (0, _) => add_apart::<V>(moments, (slopes, masses)),
+                    (_, 0) => {
+                        for row in 0..some {
+                            let (at, b) = (row * TILE, b.add(row * TILE));
+                            let (slope, mass) = (slopes.add(at), masses.add(row));
+                            add_apart::<V>([of_b[0].add(at), of_b[1].add(at)], (slope, mass));
+                            add_product::<V>(moments[0], b, slope);
+                            add_multiple::<V>(moments[1], b, mass);
+                        }
+                    }
+                    _ => {
+                        let product = self.product(x, len);
+                        let at = (len - 1) * TILE;
+                        let of_product =
+                            [self.slopes[0].ptr().add(at), self.slopes[1].ptr().add(at)];
+                        let (a, b) = ((product, of_product), (b, of_b));
+                        both_apart::<V>(a, b, (slopes, masses), some);
+                    }
+                }
+                (taken, self.passed) = (taken + some, self.passed + some);
+                if first + some == columns.end {
+                    let old = self.walk.clone();
+                    let stay = self.next_run();
+                    let (before, _) = old.run();
+                    for which in 0..2 {
+                        let to = (slopes_of_x[which], Some(moments[which]));
+                        self.settle::<V>(x, before, stay.unwrap_or(0), which, to);
+                    }
+                    if let Some(stay) = stay {
+                        self.renew::<V>(x, stay);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes on what has been summed up by the products of more than the first `stay` factors: of one of the two
+    /// sums. What the first factor gets is also multiplied with it, into a row of moments if there is one.
     ///
     /// # Safety
     ///
@@ -175,9 +242,10 @@ impl<T: Float> Features<T> {
         x: *const T,
         factors: &[usize],
         stay: usize,
-        slopes_of_x: *mut T,
+        which: usize,
+        (slopes_of_x, moments): (*mut T, Option<*mut T>),
     ) {
-        let slopes = self.slopes.ptr();
+        let slopes = self.slopes[which].ptr();
         // SAFETY: as in `sweep`; the products are still those of `factors`.
         unsafe {
             for level in (stay..factors.len()).rev() {
@@ -186,6 +254,9 @@ impl<T: Float> Features<T> {
                 let of_x = slopes_of_x.add(l * TILE);
                 if level == 0 {
                     add::<V>(of_x, slope, 1);
+                    if let Some(moments) = moments {
+                        add_product::<V>(moments, x.add(l * TILE), slope);
+                    }
                 } else {
                     let product = match level {
                         1 => x.add(factors[0] * TILE),
@@ -286,6 +357,95 @@ unsafe fn both<V: Lanes>(
             }
             unroll!(SIDE, c => {
                 sum[c].store(of_a.add(c * V::N));
+            });
+        }
+    }
+}
+
+/// `to += a b`.
+///
+/// # Safety
+///
+/// As [`copy`], for one row of each.
+#[inline(always)]
+unsafe fn add_product<V: Lanes>(to: *mut V::T, a: *const V::T, b: *const V::T) {
+    for i in (0..TILE).step_by(V::N) {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(a.add(i)).fma(V::load(b.add(i)), V::load(to.add(i))).store(to.add(i)) };
+    }
+}
+
+/// `to += a b`, for a number b.
+///
+/// # Safety
+///
+/// As [`copy`], for one row.
+#[inline(always)]
+unsafe fn add_multiple<V: Lanes>(to: *mut V::T, a: *const V::T, b: *const V::T) {
+    for i in (0..TILE).step_by(V::N) {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(a.add(i)).fma(V::splat(*b), V::load(to.add(i))).store(to.add(i)) };
+    }
+}
+
+/// Adds a row to the one, a number to all of the other.
+///
+/// # Safety
+///
+/// As [`copy`], for one row of each.
+#[inline(always)]
+unsafe fn add_apart<V: Lanes>(to: [*mut V::T; 2], (row, mass): (*const V::T, *const V::T)) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mass = V::splat(*mass);
+        add::<V>(to[0], row, 1);
+        for i in (0..TILE).step_by(V::N) {
+            V::load(to[1].add(i)).add(mass).store(to[1].add(i));
+        }
+    }
+}
+
+/// As [`both`], for slopes and for masses: see [`sweep_apart`](Features::sweep_apart).
+///
+/// # Safety
+///
+/// As [`both`].
+#[inline(always)]
+unsafe fn both_apart<V: Lanes>(
+    (a, of_a): (*const V::T, [*mut V::T; 2]),
+    (b, of_b): (*const V::T, [*mut V::T; 2]),
+    (slopes, masses): (*const V::T, *const V::T),
+    rows: usize,
+) {
+    // Half as many side by side, as there are two sums.
+    for i in (0..TILE).step_by(SIDE / 2 * V::N) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let zero = V::splat(V::T::ZERO);
+            let (mut factor, mut by_slope, mut by_mass) =
+                ([zero; SIDE / 2], [zero; SIDE / 2], [zero; SIDE / 2]);
+            unroll!(SIDE / 2, c => {
+                let at = i + c * V::N;
+                factor[c] = V::load(a.add(at));
+                by_slope[c] = V::load(of_a[0].add(at));
+                by_mass[c] = V::load(of_a[1].add(at));
+            });
+            for row in 0..rows {
+                let mass = V::splat(*masses.add(row));
+                unroll!(SIDE / 2, c => {
+                    let at = row * TILE + i + c * V::N;
+                    let (slope, b) = (V::load(slopes.add(at)), V::load(b.add(at)));
+                    by_slope[c] = slope.fma(b, by_slope[c]);
+                    by_mass[c] = mass.fma(b, by_mass[c]);
+                    let (first, second) = (of_b[0].add(at), of_b[1].add(at));
+                    slope.fma(factor[c], V::load(first)).store(first);
+                    mass.fma(factor[c], V::load(second)).store(second);
+                });
+            }
+            unroll!(SIDE / 2, c => {
+                let at = i + c * V::N;
+                by_slope[c].store(of_a[0].add(at));
+                by_mass[c].store(of_a[1].add(at));
             });
         }
     }

@@ -9,8 +9,6 @@ use crate::simd::Float;
 /// What a task works with besides: one block of features, and where it is among them.
 pub struct Workspace<T> {
     pub(super) features: Features<T>,
-    /// Two more passes beside the first.
-    pub(super) others: [Features<T>; 2],
     pub(super) block: Buffer<T>,
     pub(super) slopes: Buffer<T>,
     /// What is rounded to bf16 of a block and of the values of a tile; empty where nothing is.
@@ -26,7 +24,6 @@ impl<T: Float> Workspace<T> {
         let rows = BLOCK + ROWS;
         Self {
             features: Features::new(monomials.words()),
-            others: [Features::new(monomials.words()), Features::new(monomials.words())],
             block: Buffer::new(rows * TILE),
             slopes: Buffer::new(rows * TILE),
             narrow: Buffer::new(0),

@@ -93,7 +93,7 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
             let finite = job.upstream.load::<V>(kit, rows.clone(), scratch);
             found.counts.suspicious |= !(extent.is_finite && finite);
             if divided {
-                derive_undivided::<V, DR, DC>(kit, state, x, wanted, scratch);
+                derive_undivided::<V, DR, DC>(kit, state, x, scratch);
             } else if wanted {
                 derive_tile::<V, DR, DC>(kit, state, x, scratch.masses.ptr(), scratch);
             }

@@ -64,7 +64,9 @@ impl<T: Compute> Kit<T> {
         // Of a scan, what is before a part is itself in parts, and gets the tiles of one more.
         let scans = if problem.visible == Visible::ALL { 1 } else { 2 };
         let sums = scans * (tiles + PARTS);
-        let roundings = 3 * monomials.degree() + 6 + TILE + sums + BLOCK + room / BLOCK;
+        // Over features: in blocks, or factor by factor.
+        let features = (BLOCK + room / BLOCK).max(monomials.degree() * monomials.dim());
+        let roundings = 3 * monomials.degree() + 6 + TILE + sums + features;
         let rounding = 1.01 * roundings as f64 * T::UNIT_ROUNDOFF;
         let zeros = vec![T::ZERO; columns];
         let terms = coefficients.iter().map(|&c| T::from_f64(c)).collect();

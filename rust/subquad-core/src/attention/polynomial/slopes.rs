@@ -143,7 +143,7 @@ unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
             let finite = job.upstream.load::<V>(kit, some.clone(), scratch);
             found.counts.suspicious |= !(extent.is_finite && finite);
             if job.upstream.sums.is_none() {
-                derive_undivided::<V, DR, DC>(kit, job.state, x, wanted, scratch);
+                derive_undivided::<V, DR, DC>(kit, job.state, x, scratch);
                 row_slopes(kit, head, job.extent, some.clone(), scratch, &mut found);
                 if wanted {
                     divide::<V>(kit, some.len(), scratch, &mut found.terms);
@@ -187,7 +187,7 @@ pub unsafe fn derive_tile<V: Lanes, const R: usize, const C: usize>(
 }
 
 /// What a tile of queries gets before its D are known, from dO in `turned`, all in `units`: `dO . N` in `dots`, D in `others`;
-/// the two by degrees in `moments`; and their slopes in `slopes` and `mass_slopes`, if wanted. Leaves zeros in
+/// the two by degrees in `moments`; and their slopes in `slopes` and `mass_slopes`. Leaves zeros in
 /// `masses`.
 ///
 /// # Safety
@@ -198,7 +198,6 @@ pub unsafe fn derive_undivided<V: Lanes, const R: usize, const C: usize>(
     kit: &Kit<V::T>,
     state: &State<V::T>,
     x: *const V::T,
-    wanted: bool,
     scratch: &mut Scratch<V::T>,
 ) {
     let (dim, degrees) = (kit.monomials.dim(), &kit.degrees);
@@ -213,7 +212,7 @@ pub unsafe fn derive_undivided<V: Lanes, const R: usize, const C: usize>(
         buffer.slice(rows * TILE).fill(V::T::ZERO);
     }
     let of = (scratch.turned.ptr().cast_const(), scratch.masses.ptr().cast_const());
-    let to = wanted.then(|| [scratch.slopes.ptr(), scratch.mass_slopes.ptr()]);
+    let to = [scratch.slopes.ptr(), scratch.mass_slopes.ptr()];
     let (moments, work) = ((scratch.moments.ptr(), &degrees[..]), &mut scratch.work);
     // SAFETY: the caller's promises.
     unsafe { derive_apart::<V, R, C>(state, work, x, of, to, moments, &kit.dead) };
