@@ -28,8 +28,12 @@ __all__ = [
     "polynomial_sums_grad",
     "polynomial_weights",
     "profile",
+    "rescaled_toeplitz",
+    "rescaled_toeplitz_grad",
     "set_num_threads",
     "set_task_order",
+    "toeplitz_product",
+    "toeplitz_product_grad",
 ]
 
 __version__: str
@@ -44,6 +48,45 @@ def cores() -> int: ...
 def set_task_order(order: str) -> None: ...
 def matrix_product(
     a: NDArray[Any], b: NDArray[Any], out: NDArray[Any], *, workers: int
+) -> None: ...
+def toeplitz_product(
+    weights: NDArray[Any],
+    x: NDArray[Any],
+    out: NDArray[Any],
+    *,
+    transpose: bool,
+    workers: int,
+    which: list[int] | None = None,
+) -> None: ...
+def toeplitz_product_grad(
+    grad_out: NDArray[Any],
+    x: NDArray[Any],
+    grad_weights: NDArray[Any],
+    *,
+    workers: int,
+    which: list[int] | None = None,
+) -> None: ...
+def rescaled_toeplitz(
+    weights: NDArray[Any],
+    left: NDArray[Any],
+    right: NDArray[Any],
+    x: NDArray[Any],
+    out: NDArray[Any],
+    *,
+    workers: int,
+) -> None: ...
+def rescaled_toeplitz_grad(
+    weights: NDArray[Any],
+    left: NDArray[Any],
+    right: NDArray[Any],
+    x: NDArray[Any],
+    grad_out: NDArray[Any],
+    grad_left: NDArray[Any] | None,
+    grad_right: NDArray[Any] | None,
+    grad_x: NDArray[Any] | None,
+    grad_weights: NDArray[Any] | None,
+    *,
+    workers: int,
 ) -> None: ...
 def measure_limits(seconds: float) -> dict[str, float]: ...
 def polynomial_forward(

@@ -8,7 +8,8 @@
 //! | [`attention`] | what is `softmax(scale Q K^T + bias) V`, and what are its gradients? | [`attention::forward`] |
 //! | [`halfspace`] | which keys have a score `q . k` of at least b? | [`halfspace::Index`] |
 //! | [`polynomial`] | what are the features of a polynomial of inner products? | [`polynomial::features`] |
-//! | [`linalg`] | dense products | [`linalg::gemm`] |
+//! | [`toeplitz`] | what is a product with a matrix of lags? | [`toeplitz::product`] |
+//! | [`linalg`] | dense products, and transforms | [`linalg::gemm`] |
 
 pub mod attention;
 mod error;
@@ -20,6 +21,7 @@ pub mod par;
 pub mod polynomial;
 mod scratch;
 pub mod simd;
+pub mod toeplitz;
 
 pub use error::{Error, Result};
 pub use par::Par;

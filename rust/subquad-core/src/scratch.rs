@@ -29,6 +29,11 @@ impl<T: Copy + Default> Buffer<T> {
         self.data.as_ptr().wrapping_add(self.first)
     }
 
+    /// How many numbers it has.
+    pub fn len(&self) -> usize {
+        self.data.len().saturating_sub(2 * (LINE / size_of::<T>()))
+    }
+
     /// The first `len` numbers.
     pub fn slice(&mut self, len: usize) -> &mut [T] {
         &mut self.data[self.first..self.first + len]

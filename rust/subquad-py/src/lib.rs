@@ -11,6 +11,7 @@ mod polynomial;
 mod polynomial_blocks;
 mod polynomial_sums;
 mod threads;
+mod toeplitz;
 
 use pyo3::prelude::*;
 
@@ -39,6 +40,10 @@ mod _subquad {
     use crate::polynomial_sums::{polynomial_sums, polynomial_sums_grad};
     #[pymodule_export]
     use crate::threads::{cores, get_num_threads, set_num_threads, set_task_order};
+    #[pymodule_export]
+    use crate::toeplitz::{
+        rescaled_toeplitz, rescaled_toeplitz_grad, toeplitz_product, toeplitz_product_grad,
+    };
 
     use pyo3::prelude::*;
     use subquad_core::simd::{Bf16, Isa};

@@ -1,6 +1,7 @@
 //! Dense linear algebra that is not fused into a kernel.
 
 mod eigen;
+pub mod fft;
 mod gemm;
 mod product;
 pub(crate) mod tile;

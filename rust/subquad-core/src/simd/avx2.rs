@@ -83,6 +83,11 @@ impl Lanes for F32x8 {
         unsafe { Self(_mm256_fmadd_ps(self.0, b.0, c.0)) }
     }
     #[inline(always)]
+    fn fms(self, b: Self, c: Self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm256_fmsub_ps(self.0, b.0, c.0)) }
+    }
+    #[inline(always)]
     fn add(self, b: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm256_add_ps(self.0, b.0)) }
@@ -239,6 +244,11 @@ impl Lanes for F64x4 {
     fn fma(self, b: Self, c: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm256_fmadd_pd(self.0, b.0, c.0)) }
+    }
+    #[inline(always)]
+    fn fms(self, b: Self, c: Self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm256_fmsub_pd(self.0, b.0, c.0)) }
     }
     #[inline(always)]
     fn add(self, b: Self) -> Self {

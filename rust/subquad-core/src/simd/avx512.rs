@@ -93,6 +93,11 @@ impl Lanes for F32x16 {
         unsafe { Self(_mm512_fmadd_ps(self.0, b.0, c.0)) }
     }
     #[inline(always)]
+    fn fms(self, b: Self, c: Self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm512_fmsub_ps(self.0, b.0, c.0)) }
+    }
+    #[inline(always)]
     fn add(self, b: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm512_add_ps(self.0, b.0)) }
@@ -247,6 +252,11 @@ impl Lanes for F64x8 {
     fn fma(self, b: Self, c: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm512_fmadd_pd(self.0, b.0, c.0)) }
+    }
+    #[inline(always)]
+    fn fms(self, b: Self, c: Self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm512_fmsub_pd(self.0, b.0, c.0)) }
     }
     #[inline(always)]
     fn add(self, b: Self) -> Self {

@@ -178,6 +178,8 @@ pub(crate) trait Lanes: Copy {
 
     /// `self * b + c`, fused where the instruction set has it.
     fn fma(self, b: Self, c: Self) -> Self;
+    /// `self * b - c`, as [`fma`](Self::fma).
+    fn fms(self, b: Self, c: Self) -> Self;
     fn add(self, b: Self) -> Self;
     fn sub(self, b: Self) -> Self;
     fn mul(self, b: Self) -> Self;

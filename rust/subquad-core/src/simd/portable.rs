@@ -79,6 +79,10 @@ macro_rules! lanes {
                 Self(std::array::from_fn(|i| self.0[i] * b.0[i] + c.0[i]))
             }
             #[inline(always)]
+            fn fms(self, b: Self, c: Self) -> Self {
+                Self(std::array::from_fn(|i| self.0[i] * b.0[i] - c.0[i]))
+            }
+            #[inline(always)]
             fn add(self, b: Self) -> Self {
                 self.map2(b, |x, y| x + y)
             }
