@@ -118,7 +118,7 @@ unsafe fn scan_body<V: Lanes, const R: usize, const C: usize, const DR: usize, c
                 near_slopes::<V, R, C, DR, DC>(job, &place, scratch, &mut found);
             }
             if let Some(to) = &job.to.query {
-                add_columns::<V>(to, rows.clone(), dim, scratch);
+                add_columns::<V>(to, rows.clone(), dim, scratch.turning());
             }
             if !place.keys.is_empty() && (rows.end < part.end || own.is_some()) {
                 let (rows, masses) = (scratch.key_rows.ptr(), scratch.key_masses.ptr());

@@ -114,7 +114,7 @@ pub unsafe fn settle_keys<
         if let Some(to) = &to.key {
             turn::<V>(rows, columns, scratch.turned.ptr());
             derive_tile::<V, DR, DC>(kit, slopes, y, masses, scratch);
-            add_columns::<V>(to, keys, dim, scratch);
+            add_columns::<V>(to, keys, dim, scratch.turning());
         }
     }
 }

@@ -153,7 +153,7 @@ unsafe fn query_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
                 derive_tile::<V, DR, DC>(kit, job.state, x, masses, scratch);
             }
             if let Some(to) = &job.query {
-                add_columns::<V>(to, some.clone(), dim, scratch);
+                add_columns::<V>(to, some.clone(), dim, scratch.turning());
             }
             let tile = (scratch.rows.ptr().cast_const(), scratch.masses.ptr().cast_const());
             absorb::<V, R, C>(slopes, &mut scratch.work, x, tile, kit.factors.as_ptr());
@@ -319,25 +319,26 @@ pub unsafe fn turn<V: Lanes>(from: *const V::T, columns: usize, to: *mut V::T) {
     }
 }
 
-/// Adds the first columns of `slopes`, as rows. Overwrites `sums`.
+/// Adds columns of slopes, as rows. Overwrites `turned`.
 ///
 /// # Safety
 ///
-/// No other task may write the rows; the instruction set must be enabled.
+/// No other task may write the rows; there must be `dim` columns of [`TILE`], and room in `turned` for a tile of
+/// rows of `dim` numbers, padded to a multiple of 16; the instruction set must be enabled.
 #[inline(always)]
 pub unsafe fn add_columns<V: Lanes>(
     to: &MatCell<'_, V::T>,
     rows: Range<usize>,
     dim: usize,
-    scratch: &mut Scratch<V::T>,
+    (slopes, turned): (*const V::T, *mut V::T),
 ) {
-    let (stride, turned) = (dim.next_multiple_of(16), scratch.sums.ptr());
+    let stride = dim.next_multiple_of(16);
     if dim == 0 {
         return;
     }
-    let columns = MatRef::from_slice(scratch.slopes.slice(dim * TILE), dim, TILE);
-    // SAFETY: the caller's promises, and there is room for a tile of rows of `stride`.
+    // SAFETY: the caller's promises.
     unsafe {
+        let columns = MatRef::from_slice(std::slice::from_raw_parts(slopes, dim * TILE), dim, TILE);
         pack::transposed_rows::<V, _>(&columns, 0..dim, stride, V::T::ONE, turned);
         add_rows(to, rows, stride, turned);
     }

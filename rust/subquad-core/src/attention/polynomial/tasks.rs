@@ -77,6 +77,11 @@ pub struct Scratch<T> {
 }
 
 impl<T: Float> Scratch<T> {
+    /// Slopes of a tile, and where they may be turned.
+    pub fn turning(&mut self) -> (*const T, *mut T) {
+        (self.slopes.ptr(), self.sums.ptr())
+    }
+
     pub fn new(kit: &Kit<T>) -> Self {
         let dim = kit.monomials.dim();
         let causal = |len| Buffer::new(if kit.visible == Visible::ALL { 0 } else { len });

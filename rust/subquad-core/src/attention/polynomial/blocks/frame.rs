@@ -96,6 +96,8 @@ pub struct BlockScratch<T> {
     /// Rows of all weights abreast, the same with a row for every column, and masses.
     pub packed: Buffer<T>,
     pub turned: Buffer<T>,
+    /// Slopes of coordinates as rows.
+    pub columns: Buffer<T>,
     pub packed_masses: Buffer<T>,
     /// What is read from sums: rows of all weights abreast, and masses.
     pub read: Buffer<T>,
@@ -118,6 +120,7 @@ impl<T: Float> BlockScratch<T> {
             weights: rows(weights),
             packed: rows(columns),
             turned: rows(columns),
+            columns: rows(dim.next_multiple_of(16)),
             packed_masses: rows(1),
             read: rows(columns),
             read_masses: rows(1),

@@ -128,7 +128,7 @@ unsafe fn visit_body<V: Lanes, const R: usize, const C: usize, const DR: usize, 
                     scratch.slopes.slice(dim * TILE).fill(V::T::ZERO);
                     let of = (turned.cast_const(), packed.1.cast_const());
                     derive::<V, DR, DC>(state, &mut scratch.work, x, of, slopes, &[]);
-                    add_columns(to, some.clone(), dim, slopes);
+                    add_columns::<V>(to, some.clone(), dim, (slopes, scratch.columns.ptr()));
                 }
             }
             if let Some(own) = own.as_deref_mut() {
