@@ -22,7 +22,7 @@ pub fn count(queries: usize, keys: usize) -> usize {
 
 /// The biases of all heads in the compute type, one copy of what several share.
 pub struct Tables<T> {
-    tables: Vec<Vec<T>>,
+    distinct: Vec<Vec<T>>,
     of_head: Vec<usize>,
     /// Where lag 0 is.
     origin: usize,
@@ -40,18 +40,18 @@ impl<T: Float> Tables<T> {
                 distinct.push(lags);
             }
         }
-        let tables = distinct.iter().map(|lags| padded(lags, along_keys)).collect();
+        let distinct = distinct.iter().map(|lags| padded(lags, along_keys)).collect();
         let (queries, keys) =
             problem.heads.first().map_or((0, 0), |head| (head.query.rows(), head.key.rows()));
         let before = if along_keys { queries } else { keys };
-        Self { tables, of_head, origin: PAD + before.saturating_sub(1) }
+        Self { distinct, of_head, origin: PAD + before.saturating_sub(1) }
     }
 
     /// The bias of lag 0 of a head, which others surround; null without.
     ///
     /// That of query `i` and key `j` is `i - j` after it, or in the order of the keys `j - i`.
     pub fn of(&self, h: usize) -> *const T {
-        let table = self.of_head.get(h).map(|&t| self.tables[t].as_ptr());
+        let table = self.of_head.get(h).map(|&t| self.distinct[t].as_ptr());
         table.map_or(std::ptr::null(), |table| table.wrapping_add(self.origin))
     }
 }
