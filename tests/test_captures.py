@@ -215,18 +215,27 @@ def test_other_arrays_of_a_file_are_never_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (True, 3)])
 @pytest.mark.parametrize(("queries", "keys"), [(7, 7), (5, 11), (17, 6)])
+@pytest.mark.parametrize("biased", [False, True])
 def test_the_plain_forms_agree_with_the_definition(
-    monkeypatch: pytest.MonkeyPatch, causal: bool, window: int | None, queries: int, keys: int
+    monkeypatch: pytest.MonkeyPatch,
+    causal: bool,
+    window: int | None,
+    queries: int,
+    keys: int,
+    biased: bool,
 ) -> None:
     monkeypatch.setattr(dense, "BLOCK_LOGITS", 4 * keys)
     arrays = (random(n, d, dtype=np.float64) for n, d in ((queries, 4), (keys, 4), (keys, 3)))
     q, k, v = arrays
     do = random(queries, 3, 1, dtype=np.float64)[..., 0]
-    head = Head(q, k, v, do, -0.7, causal, window)
+    lags = np.random.default_rng(1).standard_normal(queries + keys - 1)
+    lags[3] = -np.inf
+    head = Head(q, k, v, do, -0.7, causal, window, lags if biased else None)
 
     i, j = np.ogrid[:queries, :keys]
+    logits = -0.7 * (q @ k.T) + (lags[i - j + keys - 1] if biased else 0.0)
     seen = (j <= i) & (j > i - (window or queries)) if causal else np.ones((queries, keys), bool)
-    weights = np.where(seen, np.exp(-0.7 * (q @ k.T)), 0)
+    weights = np.where(seen, np.exp(logits), 0)
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
     flow = do @ v.T
     flow = -0.7 * weights * (flow - np.sum(weights * flow, axis=1, keepdims=True))
@@ -237,7 +246,7 @@ def test_the_plain_forms_agree_with_the_definition(
     for row, count in zip(weights, holders, strict=True):
         largest = np.sort(row)[::-1].cumsum()
         assert count == (np.argmax(largest >= 0.9) + 1 if row.any() else 0)
-    expected = np.abs(0.7 * (q @ k.T))[seen].max()
+    expected = np.abs(logits[seen & np.isfinite(logits)]).max()
     found, looked = dense.largest_logit(head)
     assert found == pytest.approx(expected)
     assert looked == queries

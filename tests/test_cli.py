@@ -119,6 +119,29 @@ def test_sums_over_heads_are_compared_only_when_all_heads_ran(
             assert all(error < 1e-5 for error in head["gradient"]["error"].values())
 
 
+@pytest.mark.parametrize("shape", [(47,), (2, 47)])
+def test_a_bias_of_relative_positions_is_added(
+    shape: tuple[int, ...], tmp_path: Path, capsys: Printed
+) -> None:
+    content: dict[str, Any] = arrays() | {"do": random(2, 24, 8), "causal": True}
+    content["bias"] = 2 * random(*shape)
+    bias = subquad.toeplitz.Bias.learned(content["bias"])
+    rows = np.array([3, 20])
+    out = subquad.attention(*(content[name] for name in "qkv"), bias=bias, is_causal=True)
+    path = saved(tmp_path, **content, check_rows=rows, check_o=out[:, rows])
+    assert "causal, bias of relative positions" in succeed(capsys, "attend", path)
+    whole = json.loads(succeed(capsys, "attend", path, "--grad", "--json"))
+    for head in whole["heads"]:
+        assert head["error"] <= head["bound"] < 1e-4
+        assert head["check"] < 1e-5
+        assert all(error < 1e-5 for error in head["gradient"]["error"].values())
+
+
+def test_a_bias_for_other_lags_is_refused(tmp_path: Path, capsys: Printed) -> None:
+    path = saved(tmp_path, **arrays(), bias=random(48))
+    assert "`bias` has shape (48,), but (47,) or (2, 47)" in refuse(capsys, "attend", path)
+
+
 @pytest.mark.parametrize(
     ("name", "heads"),
     [

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
         description="Run every head of a capture through subquad.attention, and compare error "
         "and time with float64 and with the plain formula in numpy.",
         epilog="The file holds q, k, v: 2-D, heads first, or layers x heads; and, where they "
-        "apply, scale, causal, window, theta (rotary positions), kv_of_q and do. Without a file "
+        "apply, scale, causal, window, theta (rotary positions), bias (by lags), kv_of_q and do. Without a file "
         "a small real capture that comes with the package is used.",
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE.npz|FILE.safetensors")

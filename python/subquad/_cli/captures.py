@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from subquad.toeplitz import Bias
+
 
 @dataclass(frozen=True)
 class Head:
@@ -20,11 +22,19 @@ class Head:
     scale: float
     causal: bool
     window: int | None
+    bias: NDArray[Any] | None = None
+    """What is added to a logit, for every lag i - j."""
 
     @property
     def options(self) -> dict[str, Any]:
         """The keywords that go with the arrays."""
-        return {"is_causal": self.causal, "window": self.window, "scale": self.scale}
+        bias = None if self.bias is None else Bias.learned(self.bias)
+        return {
+            "is_causal": self.causal,
+            "window": self.window,
+            "scale": self.scale,
+            "bias": bias,
+        }
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,8 @@ class Capture:
         Type to compute in: float64 if an array is stored so, else float32.
     checks : dict
         The stored results, by name, heads first; `check_rows` among them unless it is empty.
+    bias : ndarray, shape (H, L + S - 1), or None
+        Added to the logits of query i and key j: entry ``i - j + S - 1``.
     """
 
     name: str
@@ -59,6 +71,7 @@ class Capture:
     stored: str
     dtype: np.dtype[Any]
     checks: dict[str, NDArray[Any]]
+    bias: NDArray[Any] | None = None
 
     @property
     def heads(self) -> int:
@@ -68,9 +81,10 @@ class Capture:
     @property
     def mask(self) -> str:
         """Which keys a query sees, in words."""
-        if not self.causal:
-            return "full attention"
-        return "causal" if self.window is None else f"causal, window {self.window}"
+        words = "full attention"
+        if self.causal:
+            words = "causal" if self.window is None else f"causal, window {self.window}"
+        return words if self.bias is None else f"{words}, bias of relative positions"
 
     def head(self, index: int, dtype: DTypeLike | None = None) -> Head:
         """Head `index`: rotated in float64, then rounded to `dtype` (that of the capture)."""
@@ -90,6 +104,7 @@ class Capture:
             self.scale,
             self.causal,
             window,
+            None if self.bias is None else self.bias[index].astype(kind),
         )
 
     def before_rotation(self, gradient: NDArray[Any]) -> NDArray[np.float64]:

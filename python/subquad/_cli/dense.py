@@ -53,6 +53,15 @@ def seen(head: Head, rows: NDArray[np.intp], start: int, stop: int) -> NDArray[n
     return (keys >= first[:, None]) & (keys < last[:, None])
 
 
+def biased(
+    head: Head, logits: NDArray[Any], rows: NDArray[np.intp], start: int, stop: int
+) -> NDArray[Any]:
+    """Add the bias of some rows and of the keys `start` to `stop`, in place."""
+    if head.bias is not None:
+        logits += head.bias[np.subtract.outer(rows, np.arange(start, stop)) + len(head.key) - 1]
+    return logits
+
+
 def sample(head: Head, logits: int) -> list[NDArray[np.intp]]:
     """Evenly spaced blocks, as many as hold about `logits` logits."""
     every = list(blocks(head))
@@ -67,13 +76,16 @@ def largest_logit(head: Head) -> tuple[float, int]:
         first, last = spans(head, rows)
         start, stop = int(first.min()), int(last.max())
         logits = head.query[rows] @ head.key[start:stop].T
+        logits *= head.scale
+        biased(head, logits, rows, start, stop)
         visible = seen(head, rows, start, stop)
         if visible is not None:
-            logits *= visible
+            logits[~visible] = 0
+        logits[np.isneginf(logits)] = 0
         if logits.size:
             largest = max(largest, float(logits.max()), -float(logits.min()))
         looked += rows.size
-    return largest * abs(head.scale), looked
+    return largest, looked
 
 
 def exact_rows(head: Head, rows: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[np.intp]]:
@@ -89,6 +101,9 @@ def exact_rows(head: Head, rows: NDArray[np.intp]) -> tuple[NDArray[Any], NDArra
         if start == stop:
             continue
         logits = key[start:stop] @ query[row] * head.scale
+        biased(head, logits[np.newaxis], rows[i : i + 1], start, stop)
+        if np.isneginf(logits).all():
+            continue
         weights = np.exp(logits - logits.max())
         weights /= weights.sum()
         out[i] = weights @ value[start:stop]
@@ -115,6 +130,7 @@ def exact_gradients(
         first, last = spans(head, block)
         part = slice(int(first.min()), int(last.max()))
         logits = query[block] @ key[part].T * head.scale
+        biased(head, logits, block, part.start, part.stop)
         visible = seen(head, block, part.start, part.stop)
         if visible is not None:
             logits[~visible] = -np.inf
@@ -152,6 +168,7 @@ def dense_seconds(head: Head, workers: int) -> tuple[float, int]:
         for block in chosen:
             logits = head.query[block] @ head.key.T
             logits *= head.scale
+            biased(head, logits, block, 0, keys)
             visible = seen(head, block, 0, keys)
             if visible is not None:
                 logits[~visible] = -np.inf

@@ -8,6 +8,9 @@ scale, causal, window
 theta
     Base of the rotary positions, which `q` and `k` then do not contain yet: pairs
     (x_i, x_{i + d/2}) at position p turn by p theta^(-2i/d).
+bias
+    What is added to the logit of query i and key j, at index ``i - j + S - 1``: L + S - 1 numbers, of
+    every head or for all.
 kv_of_q
     Which row of `k` and `v` serves each query head; without it heads are grouped evenly.
 check_value
@@ -35,7 +38,9 @@ from .files import CaptureError, Contents, read
 
 PACKAGED = "rope_n1024.npz"
 
-_ARRAYS = ("q", "k", "v", "do", "scale", "causal", "window", "theta", "kv_of_q", "check_value")
+_ARRAYS = (
+    "q", "k", "v", "do", "scale", "causal", "window", "theta", "bias", "kv_of_q", "check_value"
+)  # fmt: skip
 _CHECKS = ("check_rows", "check_o", "check_dq", "check_dk", "check_dv")
 _PLACES = ("layer", "head", "layers", "heads")
 
@@ -89,6 +94,7 @@ class _Reader:
             stored=self.file.stored["q"],
             dtype=np.dtype(np.float64 if wide else np.float32),
             checks=self.checks(lead, groups, query.shape[1:], key.shape[1], value.shape[2]),
+            bias=self.bias(lead, query.shape[1] + key.shape[1] - 1),
         )
 
     def sources(self) -> tuple[str, str, str]:
@@ -164,6 +170,17 @@ class _Reader:
             # Which positions the queries have is not said, and a guess would be silently wrong.
             raise self.refuse("`theta` needs as many queries as keys, at positions 0, 1, ...")
         return theta
+
+    def bias(self, lead: tuple[int, ...], lags: int) -> NDArray[Any] | None:
+        if "bias" not in self.arrays:
+            return None
+        bias = self.numbers("bias")
+        if bias.shape not in ((lags,), (*lead, lags)):
+            raise self.refuse(
+                f"`bias` has shape {bias.shape}, but {(lags,)} or {(*lead, lags)} is needed: one number "
+                "for every lag of a query and a key"
+            )
+        return np.broadcast_to(bias, (*lead, lags)).reshape(-1, lags)
 
     def kv_of_q(self, lead: tuple[int, ...], groups: tuple[int, ...]) -> NDArray[np.intp]:
         heads, kv_heads = math.prod(lead), math.prod(groups)
