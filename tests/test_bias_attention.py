@@ -15,6 +15,7 @@ from running import task_order
 from strategies import fixture
 
 import subquad
+from subquad._problem import prepare
 from subquad.toeplitz import Bias
 
 VISIBLE: list[dict[str, Any]] = [
@@ -341,6 +342,32 @@ def test_a_row_beyond_the_budget_is_recomputed() -> None:
     error = np.linalg.norm(out - exact, axis=-1)
     assert np.all(error <= info.error_bound)
     assert np.all(error <= 1e-4 * info.spread[..., np.newaxis])
+
+
+@pytest.mark.parametrize("rows", [slice(3, 20), slice(29, 30), np.array([0, 5, 29, 6])])
+@pytest.mark.parametrize("is_causal", [False, "lower_right"])
+def test_some_rows_of_a_problem_keep_their_lags(rows: Any, is_causal: Any) -> None:
+    _, q, k, v = arrays(30, 50, np.float32, heads=4)
+    bias = make("hiding", 30, 50, 4)
+    problem = prepare(
+        q,
+        k[:2],
+        v[:2],
+        mask=None,
+        bias=bias,
+        is_causal=is_causal,
+        window=None,
+        scale=None,
+        enable_gqa=True,
+        workers=1,
+        check_finite=True,
+    )
+    whole = subquad.reference.attention(
+        q, k[:2], v[:2], bias=bias, is_causal=is_causal, enable_gqa=True
+    )
+    for h in range(4):
+        out, _, _ = problem.rows((h,), rows).forward()
+        np.testing.assert_allclose(out[0], whole[h, rows], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("order", ["forward", "reverse", "shuffled"])
