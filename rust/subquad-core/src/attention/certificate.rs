@@ -23,6 +23,9 @@
 //! below `e^-100`, rounding included: it does not count for `B`, and adds `2 R e^-100`. Weights below
 //! the smallest normal number may be lost, and add as much.
 //!
+//! For a bias by lags, the smallest that may count is taken to be the larger of the smallest that the row
+//! sees and that limit: finding the true one would take more than `O(L + S)`.
+//!
 //! `R` is the spread of the values, `max_j |v_j - mean(v)|`, over all keys of the head. Where a value
 //! is not finite, or the spread is too large for float64, `R` and the bounds are infinite or NaN, and
 //! certify nothing.
@@ -30,7 +33,7 @@
 use half::slice::HalfFloatSliceExt;
 
 use super::dense::KEYS;
-use super::lags;
+use super::lag_extremes::Extremes;
 use super::strip::LAG;
 use super::{Compute, Head, Problem, decode};
 use crate::Result;
@@ -246,37 +249,6 @@ fn bound<T: Compute>(
     let lost = 4.0 * keys * tiny * ev.sqrt();
     // Norms in float64 are off by less than this.
     (1.0 + 1e-9) * (2.0 * side.spread * moved.min(1.0) + sums + lost)
-}
-
-/// Smallest and largest finite bias of every row, for heads whose bias is one by lags and not beside a
-/// mask: by positions, those are windows of lags.
-struct Extremes {
-    found: Vec<Option<Vec<[f64; 2]>>>,
-    /// The first head with the same lags.
-    leaders: Vec<usize>,
-}
-
-impl Extremes {
-    fn new(problem: &Problem<'_>, par: Par<'_>) -> Result<Self> {
-        let heads = &problem.heads;
-        let lags =
-            |h: usize| heads[h].lags.filter(|_| heads[h].mask.is_none() && heads[h].bias.is_none());
-        let leader = |h: usize| {
-            let same = |g: &usize| lags(*g).zip(lags(h)).is_some_and(|(a, b)| a.is_same_view(&b));
-            (0..h).find(same).unwrap_or(h)
-        };
-        let leaders: Vec<usize> = (0..heads.len()).map(leader).collect();
-        let found = par.map(heads.len(), |h, _| {
-            let (queries, keys) = (heads[h].query.rows(), heads[h].key.rows());
-            let own = lags(h).filter(|_| leaders[h] == h);
-            own.map(|lags| lags::extremes(&lags, &problem.visible, queries, keys))
-        })?;
-        Ok(Self { found, leaders })
-    }
-
-    fn of(&self, h: usize) -> Option<&[[f64; 2]]> {
-        self.found[self.leaders[h]].as_deref()
-    }
 }
 
 /// Largest absolute bias of a row, of the keys that it sees and that are not out of reach, from the

@@ -28,6 +28,7 @@ mod forward;
 mod grad_bias;
 mod grad_pair;
 mod kernels;
+mod lag_extremes;
 mod lags;
 #[cfg(test)]
 mod naive;
