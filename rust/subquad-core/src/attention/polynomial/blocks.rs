@@ -277,3 +277,6 @@ fn cut(tokens: usize, block: usize, most: usize) -> Vec<Range<usize>> {
     };
     blocks.flat_map(parts).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,7 +141,8 @@ fn check_cells<T>(
 ) -> Result<()> {
     let (name, cells) = named;
     check(named, count, shape, |cell| (cell.rows(), cell.cols()))?;
-    if let Some(cell) = cells.iter().find(|cell| !cell.has_contiguous_rows()) {
+    let scattered = |cell: &&MatCell<'_, T>| cell.rows() > 0 && !cell.has_contiguous_rows();
+    if let Some(cell) = cells.iter().find(scattered) {
         let requires = "contiguous along its last axis, a stride of 1";
         return Err(Error::Domain { name, requires, found: cell.strides().1 as f64 });
     }
