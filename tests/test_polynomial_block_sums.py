@@ -67,18 +67,16 @@ def by_block(array: Array, sizes: Sizes, axis: int = 1) -> list[Array]:
 def features_of(x: Array, sizes: Sizes) -> Array:
     # The public functions begin at degree one.
     rows = x.reshape(x.shape[0] * x.shape[1], sizes.width)
-    flat = polynomial.features(rows, max(sizes.degree, 1))
-    found: Array = flat[:, : sizes.features].reshape(*x.shape[:2], sizes.features)
-    return found
+    flat: Array = polynomial.features(rows, max(sizes.degree, 1))
+    return flat[:, : sizes.features].reshape(*x.shape[:2], sizes.features)
 
 
 def factors(sizes: Sizes, c: Array) -> Array:
     """Coefficients, powers of the scale and multinomial weights of all features."""
     of_degree = [comb(sizes.width + t, t) for t in range(sizes.degree + 1)]
     degrees = np.repeat(np.arange(sizes.degree + 1), np.diff([0, *of_degree]))
-    weights = polynomial.weights(sizes.width, max(sizes.degree, 1))[: sizes.features]
-    found: Array = weights * c[degrees] * SCALE ** degrees.astype(float)
-    return found
+    weights: Array = polynomial.weights(sizes.width, max(sizes.degree, 1))[: sizes.features]
+    return weights * c[degrees] * SCALE ** degrees.astype(float)
 
 
 def expected_sums(x: Arrays, sizes: Sizes, f: Array, masses: bool) -> tuple[Array, Array]:

@@ -1,6 +1,8 @@
 //! Rows from sums against the polynomial, and gradients against what linearity demands of them.
 
 use super::super::tests::{Random, TAYLOR};
+use super::super::{PART, ROWS};
+use super::tasks::cut;
 use super::*;
 use crate::mat::MatRef;
 use crate::polynomial::Monomials;

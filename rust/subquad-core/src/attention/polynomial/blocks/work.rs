@@ -1,8 +1,9 @@
 //! What a call is asked for, and whether it fits.
 
+use super::Weighed;
 use super::frame::{Frame, Terms};
-use super::{Wanted, Weighed, check_distinct};
-use crate::attention::Compute;
+use super::visit::Wanted;
+use crate::attention::{Compute, check_distinct};
 use crate::mat::{MatCell, Rows};
 use crate::simd::Isa;
 use crate::{Error, Result};
