@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
 from math import comb
 from typing import Any, NamedTuple
 
@@ -107,22 +108,24 @@ def expected_rows(x: Arrays, sizes: Sizes, f: Array) -> tuple[Array, Array, Arra
 
 
 def expected_slopes(x: Arrays, sizes: Sizes, f: Array) -> Array:
-    """Differentiate sums over weights of `values . rows` by the tokens, coordinate by coordinate."""
+    """Differentiate `values . rows`, with their masses, by the tokens: monomial by monomial."""
+    count, choose = range(sizes.width), combinations_with_replacement
+    words = [word for t in range(sizes.degree + 1) for word in choose(count, t)]
+    index = {word: m for m, word in enumerate(words)}
+    phi = features_of(x["tokens"], sizes)
+    weights, values = by_block(x["weights"], sizes, axis=2), by_block(x["values"], sizes)
+    parts = []
+    for b, masses in enumerate(by_block(x["value_masses"], sizes)):
+        part = np.einsum("hkmc,hnc->hknm", x["sums"][:, b], values[b])
+        part += x["masses"][:, b, :, None] * masses[:, None, :, None]
+        parts.append(np.einsum("m,hkn,hknm->hnm", f, weights[b], part, optimize=True))
+    slopes = np.concatenate(parts, axis=1)
     found = np.zeros_like(x["tokens"])
-    # A polynomial along a coordinate is known by its values: differences of this order are exact.
-    steps = np.arange(sizes.degree + 1) - sizes.degree / 2
-    # The weights of a derivative at zero from so many points.
-    powers = steps ** np.arange(sizes.degree + 1)[:, None]
-    slope = np.linalg.solve(powers, np.eye(sizes.degree + 1)[min(1, sizes.degree)])
-    if sizes.degree == 0:
-        return found
-    for axis in range(sizes.width):
-        for step, share in zip(steps, slope, strict=True):
-            moved = x["tokens"].copy()
-            moved[..., axis] += step
-            rows, masses, _ = expected_rows(x | {"tokens": moved}, sizes, f)
-            loss = np.einsum("hnc,hnc->hn", rows, x["values"]) + masses * x["value_masses"]
-            found[..., axis] += share * loss
+    for axis in count:
+        for word in (word for word in words if axis in word):
+            at = word.index(axis)
+            rest = index[word[:at] + word[at + 1 :]]
+            found[..., axis] += word.count(axis) * phi[..., rest] * slopes[..., index[word]]
     return found
 
 
