@@ -78,6 +78,16 @@ impl Lanes for F32x8 {
         unsafe { _mm256_storeu_ps(p, self.0) }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f32) {
+        // SAFETY: the caller promises `N` writable values, aligned.
+        unsafe { _mm256_stream_ps(p, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn drain() {
+        // SAFETY: every x86-64 has the instruction.
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm256_fmadd_ps(self.0, b.0, c.0)) }
@@ -151,6 +161,11 @@ impl Lanes for F32x8 {
                 Self(_mm256_permute2f128_ps::<0x31>(low, high)),
             )
         }
+    }
+    #[inline(always)]
+    fn swap_pairs(self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm256_permute_ps::<0b1011_0001>(self.0)) }
     }
     #[inline(always)]
     fn sum(self) -> f32 {
@@ -241,6 +256,16 @@ impl Lanes for F64x4 {
         unsafe { _mm256_storeu_pd(p, self.0) }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f64) {
+        // SAFETY: the caller promises `N` writable values, aligned.
+        unsafe { _mm256_stream_pd(p, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn drain() {
+        // SAFETY: every x86-64 has the instruction.
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {
         // SAFETY: a value exists, so the instruction set is enabled.
         unsafe { Self(_mm256_fmadd_pd(self.0, b.0, c.0)) }
@@ -315,6 +340,11 @@ impl Lanes for F64x4 {
                 Self(_mm256_permute2f128_pd::<0x31>(low, high)),
             )
         }
+    }
+    #[inline(always)]
+    fn swap_pairs(self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm256_permute_pd::<0b0101>(self.0)) }
     }
     #[inline(always)]
     fn sum(self) -> f64 {

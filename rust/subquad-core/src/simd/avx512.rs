@@ -83,6 +83,16 @@ impl Lanes for F32x16 {
         unsafe { _mm512_storeu_ps(p, self.0) }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f32) {
+        // SAFETY: the caller promises `N` writable values, aligned.
+        unsafe { _mm512_stream_ps(p, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn drain() {
+        // SAFETY: every x86-64 has the instruction.
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
     fn prefetch(p: *const u8) {
         // SAFETY: a prefetch of any address is allowed.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -161,6 +171,11 @@ impl Lanes for F32x16 {
                 Self(_mm512_permutex2var_ps(self.0, high, b.0)),
             )
         }
+    }
+    #[inline(always)]
+    fn swap_pairs(self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm512_permute_ps::<0b1011_0001>(self.0)) }
     }
     #[inline(always)]
     fn sum(self) -> f32 {
@@ -244,6 +259,16 @@ impl Lanes for F64x8 {
         unsafe { _mm512_storeu_pd(p, self.0) }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f64) {
+        // SAFETY: the caller promises `N` writable values, aligned.
+        unsafe { _mm512_stream_pd(p, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn drain() {
+        // SAFETY: every x86-64 has the instruction.
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
     fn prefetch(p: *const u8) {
         // SAFETY: a prefetch of any address is allowed.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -321,6 +346,11 @@ impl Lanes for F64x8 {
                 Self(_mm512_permutex2var_pd(self.0, high, b.0)),
             )
         }
+    }
+    #[inline(always)]
+    fn swap_pairs(self) -> Self {
+        // SAFETY: a value exists, so the instruction set is enabled.
+        unsafe { Self(_mm512_permute_pd::<0b0101_0101>(self.0)) }
     }
     #[inline(always)]
     fn sum(self) -> f64 {

@@ -172,6 +172,23 @@ pub(crate) trait Lanes: Copy {
     /// `N` values must be writable at `p`, which need not be aligned.
     unsafe fn store(self, p: *mut Self::T);
 
+    /// As [`store`](Self::store), past the caches where the instruction set can: for results that no cache
+    /// holds. To be followed by [`drain`](Self::drain) before anybody reads them.
+    ///
+    /// # Safety
+    /// As [`store`](Self::store); `p` must be aligned to the whole vector.
+    #[inline(always)]
+    unsafe fn stream(self, p: *mut Self::T) {
+        // SAFETY: passed on.
+        unsafe { self.store(p) }
+    }
+    /// Waits for what was [`stream`](Self::stream)ed.
+    ///
+    /// # Safety
+    /// The instruction set must be enabled.
+    #[inline(always)]
+    unsafe fn drain() {}
+
     /// Asks for a cache line, on the machines of this instruction set that read faster for it: from
     /// memory Zen 5 gains a tenth to a third, Zen 3 loses a tenth.
     fn prefetch(_: *const u8) {}
@@ -197,6 +214,8 @@ pub(crate) trait Lanes: Copy {
     fn keep(self, from: i32, to: i32) -> Self;
     /// Alternating lanes of `self` and `b`: the lower halves, then the upper halves.
     fn zip(self, b: Self) -> (Self, Self);
+    /// Lanes 0 and 1 exchanged, 2 and 3, and so on.
+    fn swap_pairs(self) -> Self;
     /// Sum of the lanes in a fixed order.
     fn sum(self) -> Self::T;
     /// The largest lane, if none is NaN.

@@ -125,6 +125,10 @@ macro_rules! lanes {
                 (Self(std::array::from_fn(pick)), Self(std::array::from_fn(|i| pick(i + $n))))
             }
             #[inline(always)]
+            fn swap_pairs(self) -> Self {
+                Self(std::array::from_fn(|i| self.0[i ^ 1]))
+            }
+            #[inline(always)]
             fn sum(self) -> $t {
                 let mut x = self.0;
                 let mut width = $n / 2;

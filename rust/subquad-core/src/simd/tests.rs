@@ -64,7 +64,13 @@ fn order<V: Lanes>() {
     for (i, row) in rows[..V::N].iter().enumerate() {
         assert_eq!(lanes(*row), expected::<V>(|j| (100 * j + i) as f64));
     }
+    let swapped = vector::<V>(|i| i as f64).swap_pairs();
+    assert_eq!(lanes(swapped), expected::<V>(|i| (i ^ 1) as f64));
 }
+
+/// Where the widest vector has a place of its own.
+#[repr(align(64))]
+struct Line<T>([T; 16]);
 
 fn loads<V: Lanes>() {
     let numbers: [f64; 16] = std::array::from_fn(|i| 0.5 * i as f64 - 3.0);
@@ -78,6 +84,10 @@ fn loads<V: Lanes>() {
         assert_eq!(lanes(V::load_bf16(numbers.map(bf16::from_f64).as_ptr())), want);
         let seen = |i: usize| if i.is_multiple_of(3) { f64::NEG_INFINITY } else { 0.0 };
         assert_eq!(lanes(V::load_mask(mask.as_ptr())), expected::<V>(seen));
+        let mut line = Line([V::T::ZERO; 16]);
+        V::load_f64(numbers.as_ptr()).stream(line.0.as_mut_ptr());
+        V::drain();
+        assert_eq!(lanes(V::load(line.0.as_ptr())), want);
         let huge = lanes(V::load_f64([-1.7e308; 16].as_ptr()));
         assert!(huge.iter().all(|x| x.is_finite()), "what is finite stays finite");
     }
