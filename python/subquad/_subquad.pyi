@@ -30,6 +30,7 @@ __all__ = [
     "profile",
     "rescaled_toeplitz",
     "rescaled_toeplitz_grad",
+    "rope_rotate",
     "set_num_threads",
     "set_task_order",
     "toeplitz_product",
@@ -208,6 +209,17 @@ def polynomial_features(
     x: NDArray[Any], degree: int, out: NDArray[Any], *, workers: int
 ) -> None: ...
 def polynomial_weights(dim: int, degree: int) -> NDArray[np.float64]: ...
+def rope_rotate(
+    x: NDArray[Any],
+    positions: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    out: NDArray[Any],
+    *,
+    interleaved: bool,
+    factor: float,
+    inverse: bool,
+    workers: int,
+) -> bool: ...
 def attention_kernel(queries: int, keys: int) -> str: ...
 def attention_forward(
     query: NDArray[Any],

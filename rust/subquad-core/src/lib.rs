@@ -10,6 +10,8 @@
 //! | [`polynomial`] | what are the features of a polynomial of inner products? | [`polynomial::features`] |
 //! | [`toeplitz`] | what is a product with a matrix of lags? | [`toeplitz::product`] |
 //! | [`linalg`] | dense products, and transforms | [`linalg::gemm`] |
+//! | [`rope`] | what are rows turned by their positions? | [`rope::rotate`] |
+//! | [`linalg`] | dense products | [`linalg::gemm`] |
 
 pub mod attention;
 mod error;
@@ -19,6 +21,7 @@ pub mod linalg;
 pub mod mat;
 pub mod par;
 pub mod polynomial;
+pub mod rope;
 mod scratch;
 pub mod simd;
 pub mod toeplitz;

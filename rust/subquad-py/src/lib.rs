@@ -10,6 +10,7 @@ mod linalg;
 mod polynomial;
 mod polynomial_blocks;
 mod polynomial_sums;
+mod rope;
 mod threads;
 mod toeplitz;
 
@@ -38,6 +39,8 @@ mod _subquad {
     };
     #[pymodule_export]
     use crate::polynomial_sums::{polynomial_sums, polynomial_sums_grad};
+    #[pymodule_export]
+    use crate::rope::rope_rotate;
     #[pymodule_export]
     use crate::threads::{cores, get_num_threads, set_num_threads, set_task_order};
     #[pymodule_export]
