@@ -48,7 +48,7 @@ def run_forward(
     want_lse: bool,
 ) -> Forward:
     """Compute the output, into `target` if given, and certify it where a plan asks for that."""
-    direct = problem.dtype in ("float32", "float64")
+    direct = problem.dtype == problem.compute.name
     into = target if direct else None
     if plan is not None and plan.method == "polynomial":
         done = _approximate(problem, plan, certificate, fallback, into, want_lse=want_lse)
@@ -77,7 +77,7 @@ def _approximate(
     certified = certificate == "deterministic"
     done = approximate(problem, plan, certificate, into, want_lse=want_lse)
     result = done.raw
-    if problem.dtype not in ("float32", "float64"):
+    if problem.dtype != problem.compute.name:
         result = stored(done.raw, problem.dtype)
     forward = Forward(done.raw, result, done.lse, done.stats, None, done.heads)
     if certificate == "statistical":

@@ -20,7 +20,9 @@ from ._plan import Plan
 from ._planner import check_policy, settle_if_asked
 from ._problem import Problem, prepare
 
-__all__ = ["attention_grad", "wanted"]
+__all__ = ["attention_grad", "backward", "in_their_types", "resume", "wanted"]
+
+Sums = dict[str, NDArray[Any]]
 
 _DIFFERENTIABLE = ("query", "key", "value", "bias", "coefficients")
 
@@ -145,10 +147,11 @@ rng, check_finite, workers, return_info
     else:
         given = take_forward(forward, problem)
         problem = replace(problem, extra=(upstream, *given))
-        done = _resume(problem, *given)
+        done = resume(problem, *given)
     # Of a plan for the forward pass alone, the slopes of the polynomials are not known to be close.
     bounded = return_info and chosen is not None and chosen.derivative
-    grads, stats, bounds = _backward(problem, upstream, done, names, bounded=bounded)
+    sums, stats, bounds = backward(problem, upstream, done, names, bounded=bounded)
+    grads = in_their_types(problem, sums)
     if return_info and chosen is not None:
         info = make_info(problem, chosen, done, stats)
         return grads, info if bounds is None else replace(info, grad_bound=Gradients(**bounds))
@@ -170,7 +173,7 @@ def wanted(wrt: Iterable[str] | None, problem: Problem) -> list[str]:
     return names
 
 
-def _resume(problem: Problem, out: Operand, lse: Operand) -> Forward:
+def resume(problem: Problem, out: Operand, lse: Operand) -> Forward:
     """Take a forward pass that was computed earlier; nothing is known about its error."""
     shape = problem.shapes.out
     raw = np.ascontiguousarray(wide(out.array, out.dtype), problem.compute).reshape(shape)
@@ -178,22 +181,25 @@ def _resume(problem: Problem, out: Operand, lse: Operand) -> Forward:
     return Forward(raw, raw, log, {}, None)
 
 
-def _backward(
+def backward(
     problem: Problem, upstream: Operand, done: Forward, names: list[str], *, bounded: bool
-) -> tuple[Gradients, dict[str, int], dict[str, NDArray[np.float64]] | None]:
+) -> tuple[Sums, dict[str, int], dict[str, NDArray[np.float64]] | None]:
+    """Compute the gradients in the compute type, in the shapes of the arguments."""
     operands = problem.operands
     sums = {name: np.zeros(operands[name].shape, problem.compute) for name in names}
     assert done.lse is not None  # both ways to a forward pass keep it here
     grad_out = expand(laid_out(upstream, problem.compute), problem.shapes.out)
-    bounds = None
     if done.heads is None:
-        stats = problem.backward(grad_out, done.raw, done.lse, sums)
-    else:
-        certified = bounded and done.certificate is not None and done.sample is None
-        known = done.certificate.bound if certified and done.certificate is not None else None
-        stats, bounds = approximate_grad(
-            problem, done.heads, grad_out, done.raw, done.lse, sums, known
-        )
+        return sums, problem.backward(grad_out, done.raw, done.lse, sums), None
+    certified = bounded and done.certificate is not None and done.sample is None
+    known = done.certificate.bound if certified and done.certificate is not None else None
+    stats, bounds = approximate_grad(problem, done.heads, grad_out, done.raw, done.lse, sums, known)
+    return sums, stats, bounds
+
+
+def in_their_types(problem: Problem, sums: Sums) -> Gradients:
+    """Return gradients as arrays of the kind of the query, in the dtypes of the arguments."""
+    operands = problem.operands
     give_back = operands["query"].give_back
     grads = {}
     for name, total in sums.items():
@@ -201,4 +207,4 @@ def _backward(
         is_parameters = name == "bias" and problem.relative is not None
         back = operands[name].give_back if is_parameters else give_back
         grads[name] = back(stored(total, dtype), dtype)
-    return Gradients(**grads), stats, bounds
+    return Gradients(**grads)

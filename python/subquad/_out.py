@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ._arrays import Operand, take
 from ._problem import Problem
 from ._shapes import Shape
 
-__all__ = ["take_forward", "take_grad_out", "take_out"]
+__all__ = ["take_forward", "take_grad_out", "take_out", "writeable_out"]
 
 # Steps that the exact test for shared memory may take before overlap is assumed.
 _OVERLAP_WORK = 10_000
@@ -21,19 +22,32 @@ def take_out(out: Any, problem: Problem) -> NDArray[Any] | None:
     """Return the memory of `out`, in the stored form of the output dtype."""
     if out is None:
         return None
-    kind = problem.operands["query"].kind
+    shape = (*problem.shapes.lead, problem.shapes.queries, problem.shapes.value_width)
+    operands = problem.operands
+    return writeable_out(out, operands["query"], problem.dtype, shape, "(..., L, Ev)", operands)
+
+
+def writeable_out(
+    out: Any,
+    like: Operand,
+    dtype: str,
+    shape: Shape,
+    symbols: str,
+    inputs: Mapping[str, Operand],
+) -> NDArray[Any]:
+    """Return the memory of an array for a result of the kind of `like`, checked."""
+    kind = like.kind
     operand = take("out", out)
     if operand.kind != kind or kind == "other" or (kind == "numpy") != isinstance(out, np.ndarray):
         expected = {"numpy": "a numpy array", "torch": "a torch tensor"}.get(kind, "None")
-        raise TypeError(f"`out` must be {expected}, as `query` is, got {type(out).__name__}")
-    shape = (*problem.shapes.lead, problem.shapes.queries, problem.shapes.value_width)
-    if operand.dtype != problem.dtype or not operand.array.dtype.isnative:
+        raise TypeError(f"`out` must be {expected}, as `{like.name}` is, got {type(out).__name__}")
+    if operand.dtype != dtype or not operand.array.dtype.isnative:
         raise TypeError(
-            f"`out` must have the dtype of the result, {problem.dtype}, got "
+            f"`out` must have the dtype of the result, {dtype}, got "
             f"{operand.array.dtype if operand.dtype != 'bfloat16' else operand.dtype}"
         )
     if operand.shape != shape:
-        raise ValueError(f"`out` must have shape (..., L, Ev) = {shape}, got {operand.shape}")
+        raise ValueError(f"`out` must have shape {symbols} = {shape}, got {operand.shape}")
     flags = operand.array.flags
     if not flags.writeable:
         raise ValueError("`out` must be writeable, got a read-only array")
@@ -41,7 +55,7 @@ def take_out(out: Any, problem: Problem) -> NDArray[Any] | None:
         raise ValueError(
             f"`out` must be C-contiguous and aligned, got strides {operand.array.strides}"
         )
-    for other in problem.operands.values():
+    for other in inputs.values():
         if _overlap(operand.array, other.array):
             raise ValueError(f"`out` must not overlap an input, but it overlaps `{other.name}`")
     return operand.array

@@ -21,7 +21,7 @@ from .._planner import check_method, check_policy, decide, settle
 from .._problem import Problem, prepare
 from ._heads import Floats, numbers, of_query_heads, sum_to, transpose, visible_keys
 
-__all__ = ["attention", "attention_grad", "merge", "plan"]
+__all__ = ["attend", "attention", "attention_grad", "differentiate", "merge", "plan"]
 
 
 def attention(
@@ -64,6 +64,30 @@ def attention(
         check_finite=check_finite,
     )
     problem.memo |= {"certificate": certificate, "rng": rng}
+    return attend(
+        problem,
+        eps=eps,
+        method=method,
+        centres=centres,
+        plan=plan,
+        out=out,
+        return_lse=return_lse,
+        return_info=return_info,
+    )
+
+
+def attend(
+    problem: Problem,
+    *,
+    eps: Any,
+    method: Any,
+    centres: Any,
+    plan: Any,
+    out: Any,
+    return_lse: bool,
+    return_info: bool,
+) -> Any:
+    """Softmax attention of a checked problem."""
     chosen = settle(problem, eps=eps, method=method, given=plan, centres=centres)
     target = take_out(out, problem)
 
@@ -122,6 +146,32 @@ def attention_grad(
         check_finite=check_finite,
     )
     problem.memo |= {"certificate": certificate, "rng": rng}
+    return differentiate(
+        problem,
+        grad_out,
+        forward=forward,
+        wrt=wrt,
+        eps=eps,
+        method=method,
+        centres=centres,
+        plan=plan,
+        return_info=return_info,
+    )
+
+
+def differentiate(
+    problem: Problem,
+    grad_out: Any,
+    *,
+    forward: Any,
+    wrt: Any,
+    eps: Any,
+    method: Any,
+    centres: Any,
+    plan: Any,
+    return_info: bool,
+) -> Any:
+    """Gradients of a checked problem by the chain rule."""
     chosen = settle(problem, eps=eps, method=method, given=plan, centres=centres)
     names = wanted(wrt, problem)
     upstream = take_grad_out(grad_out, problem)

@@ -9,9 +9,8 @@
 //! | [`halfspace`] | which keys have a score `q . k` of at least b? | [`halfspace::Index`] |
 //! | [`polynomial`] | what are the features of a polynomial of inner products? | [`polynomial::features`] |
 //! | [`toeplitz`] | what is a product with a matrix of lags? | [`toeplitz::product`] |
-//! | [`linalg`] | dense products, and transforms | [`linalg::gemm`] |
 //! | [`rope`] | what are rows turned by their positions? | [`rope::rotate`] |
-//! | [`linalg`] | dense products | [`linalg::gemm`] |
+//! | [`linalg`] | dense products, and transforms | [`linalg::gemm`] |
 
 pub mod attention;
 mod error;
