@@ -3,13 +3,14 @@
 `attention` computes softmax attention exactly, or as cheaply as the data allow within a budget
 ``eps`` that a returned bound certifies; `attention_grad` is its gradient, `merge` puts attention over
 disjoint sets of keys together, `plan` says what a call would do and why. `halfspace` reports which
-keys reach a threshold, `polynomial` says what a polynomial can do in place of the exponential.
+keys reach a threshold, `polynomial` says what a polynomial can do in place of the exponential, `rope`
+turns queries and keys by their positions, `toeplitz` has products and biases of relative positions.
 `reference` holds slow, readable twins of every function that takes arrays.
 
 Arrays must not be modified by another thread while a call reads them.
 """
 
-from . import halfspace, polynomial, reference, theory, toeplitz
+from . import halfspace, polynomial, reference, rope, theory, toeplitz
 from ._attention import attention
 from ._config import show_config
 from ._errors import AccuracyWarning, CertificateError
@@ -39,6 +40,7 @@ __all__ = [
     "polynomial_attention",
     "polynomial_attention_grad",
     "reference",
+    "rope",
     "set_num_threads",
     "show_config",
     "theory",

@@ -5,7 +5,7 @@ plain numpy and float64, or, where the answer is a set, in exact arithmetic. Res
 arrays. The tests compare the library with these; read them to see what it computes.
 """
 
-from . import halfspace, polynomial
+from . import halfspace, polynomial, rope
 from ._attention import attention, attention_grad, merge, plan
 from ._polynomial import polynomial_attention, polynomial_attention_grad
 
@@ -18,4 +18,5 @@ __all__ = [
     "polynomial",
     "polynomial_attention",
     "polynomial_attention_grad",
+    "rope",
 ]
