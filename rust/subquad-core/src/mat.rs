@@ -282,6 +282,13 @@ impl<'a, T> MatCell<'a, T> {
         (self.row_stride, self.col_stride)
     }
 
+    /// Rows as columns.
+    #[must_use]
+    pub fn transpose(&self) -> Self {
+        let Self { ptr, rows, cols, row_stride, col_stride, life } = *self;
+        Self { ptr, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride, life }
+    }
+
     /// Are all rows, and all columns, the same entries?
     pub(crate) fn broadcasts(&self) -> (bool, bool) {
         (self.row_stride == 0 || self.rows <= 1, self.col_stride == 0 || self.cols <= 1)

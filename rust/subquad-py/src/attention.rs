@@ -22,6 +22,7 @@ pub struct Inputs<'py> {
     mask: Option<Stack<'py>>,
     bias: Option<Stack<'py>>,
     lags: Option<Stack<'py>>,
+    weights: Option<Stack<'py>>,
 }
 
 impl<'py> Inputs<'py> {
@@ -38,7 +39,13 @@ impl<'py> Inputs<'py> {
             mask: mask.map(|mask| Stack::new("mask", mask)).transpose()?,
             bias: bias.map(|bias| Stack::new("bias", bias)).transpose()?,
             lags: lags.map(|lags| Stack::new("lags", lags)).transpose()?,
+            weights: None,
         })
+    }
+
+    /// With factors of the products, one for every coordinate and lag.
+    pub fn weighted(self, weights: Array<'py>) -> PyResult<Self> {
+        Ok(Self { weights: Some(Stack::new("weights", weights)?), ..self })
     }
 
     /// Every query head with the key head that serves it: groups of consecutive query heads share
@@ -48,20 +55,22 @@ impl<'py> Inputs<'py> {
         let mask = self.mask.as_ref().map(Stack::mask).transpose()?;
         let bias = self.bias.as_ref().map(Stack::rows).transpose()?;
         let lags = self.lags.as_ref().map(Stack::columns).transpose()?;
+        let weights = self.weights.as_ref().map(Stack::rows).transpose()?;
         let served_by = KeyHeads::new(&self.query, &self.key, query.len(), key.len())?;
         let fits = |n: Option<usize>| n.is_none_or(|n| n == query.len());
         if key.len() != value.len()
             || !fits(mask.as_ref().map(Vec::len))
             || !fits(bias.as_ref().map(Vec::len))
             || !fits(lags.as_ref().map(Vec::len))
+            || !fits(weights.as_ref().map(Vec::len))
         {
             return Err(PyValueError::new_err("leading axes must agree"));
         }
         let head = |(h, &query)| {
             let g = served_by.of(h);
             let (mask, bias) = (mask.as_ref().map(|m| m[h]), bias.as_ref().map(|b| b[h]));
-            let lags = lags.as_ref().map(|lags| lags[h]);
-            Head { query, key: key[g], value: value[g], mask, bias, lags }
+            let (lags, weights) = (lags.as_ref().map(|l| l[h]), weights.as_ref().map(|w| w[h]));
+            Head { query, key: key[g], value: value[g], mask, bias, lags, weights }
         };
         let heads = query.iter().enumerate().map(head).collect();
         Problem::new(heads, scale, visible).map_err(|err| to_py(&err))
@@ -223,6 +232,7 @@ pub fn attention_backward<'py>(
         stack("grad_value", grad_value)?,
         stack("grad_bias", grad_bias)?,
         stack("grad_lags", grad_lags)?,
+        None,
     ];
     let served_by =
         KeyHeads::new(&inputs.query, &inputs.key, problem.heads().len(), inputs.key.rows()?.len())?;
@@ -234,7 +244,7 @@ pub fn attention_backward<'py>(
 }
 
 pub fn gradients<'a, T: Compute>(
-    [query, key, value, bias, lags]: &'a [Option<Stack<'_>>; 5],
+    [query, key, value, bias, lags, weights]: &'a [Option<Stack<'_>>; 6],
     served_by: &KeyHeads,
     heads: usize,
 ) -> PyResult<Vec<HeadGradients<'a, T>>> {
@@ -243,6 +253,7 @@ pub fn gradients<'a, T: Compute>(
     };
     let (query, key, value, bias) = (cells(query)?, cells(key)?, cells(value)?, cells(bias)?);
     let lags = lags.as_ref().map(|stack| stack.cells::<f64>(1)).transpose()?;
+    let weights = weights.as_ref().map(|stack| stack.cells::<f64>(2)).transpose()?;
     let pick = |cells: &Option<Vec<MatCell<'a, T>>>, h: usize| cells.as_ref().map(|c| c[h]);
     let of = |h: usize| HeadGradients {
         query: pick(&query, h),
@@ -250,6 +261,7 @@ pub fn gradients<'a, T: Compute>(
         value: pick(&value, served_by.of(h)),
         bias: pick(&bias, h),
         lags: lags.as_ref().map(|cells| cells[h]),
+        weights: weights.as_ref().map(|cells| cells[h]),
     };
     let count = |cells: &Option<Vec<MatCell<'a, T>>>| cells.as_ref().map(Vec::len);
     for (name, found, expected) in [
@@ -258,6 +270,7 @@ pub fn gradients<'a, T: Compute>(
         ("grad_value", count(&value), served_by.count(heads)),
         ("grad_bias", count(&bias), heads),
         ("grad_lags", lags.as_ref().map(Vec::len), heads),
+        ("grad_weights", weights.as_ref().map(Vec::len), heads),
     ] {
         if let Some(found) = found.filter(|&n| n != expected) {
             let text = format!("`{name}` must have {expected} heads in all, got {found}");

@@ -13,6 +13,7 @@ mod polynomial_sums;
 mod rope;
 mod threads;
 mod toeplitz;
+mod toeplitz_attention;
 
 use pyo3::prelude::*;
 
@@ -47,6 +48,8 @@ mod _subquad {
     use crate::toeplitz::{
         rescaled_toeplitz, rescaled_toeplitz_grad, toeplitz_product, toeplitz_product_grad,
     };
+    #[pymodule_export]
+    use crate::toeplitz_attention::{toeplitz_backward, toeplitz_forward};
 
     use pyo3::prelude::*;
     use subquad_core::simd::{Bf16, Isa};

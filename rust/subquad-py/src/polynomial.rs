@@ -82,6 +82,7 @@ pub fn polynomial_backward<'py>(
         stack("grad_value", grad_value)?,
         None,
         None,
+        None,
     ];
     let heads = problem.heads().len();
     let served_by = KeyHeads::new(&inputs.query, &inputs.key, heads, inputs.key.rows()?.len())?;

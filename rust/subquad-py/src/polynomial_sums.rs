@@ -165,6 +165,7 @@ pub fn polynomial_sums_grad<'py>(
         stack("grad_value", grad_value)?,
         None,
         None,
+        None,
     ];
     let of_masses = stack("grad_masses", grad_masses)?;
     let stats = with_compute_type!(grad_rows, T => {

@@ -53,6 +53,7 @@ fn differentiate(u: &mut Unstructured<'_>) -> Result<()> {
         value: Some(MatCell::from_slice(value, s, ev)),
         bias: u.arbitrary::<bool>()?.then(|| MatCell::from_slice(bias, l, s)),
         lags: arrays.lags.as_ref().map(|_| MatCell::from_slice(&mut by_lag, count, 1)),
+        weights: None,
     };
     let stats = backward(&problem, &[upstream], &[to], Par::seq()).expect("nobody asks to stop");
     if !ahead.suspicious && !stats.suspicious {

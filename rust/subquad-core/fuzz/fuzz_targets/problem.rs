@@ -48,6 +48,7 @@ impl Arrays {
             mask: self.mask.as_ref().map(|mask| MatRef::from_slice(mask, l, s)),
             bias: self.bias.as_ref().map(|bias| Rows::F32(MatRef::from_slice(bias, l, s))),
             lags: self.lags.as_ref().map(|lags| Rows::F32(MatRef::from_slice(lags, lags.len(), 1))),
+            weights: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::dense_grad::{self, HeadGradients, Job, KEY_UNIT, RowState};
 use super::forward::forward_tiled;
 use super::lags::{self, Tables};
+use super::toeplitz::{self, TaskSums};
 use super::{Compute, Kernel, Output, Plan, Problem, Stats};
 use crate::mat::{MatCell, Rows, with_rows};
 use crate::par::Par;
@@ -65,7 +66,7 @@ pub fn backward<T: Compute>(
     stats.suspicious = suspicious;
     let rows = problem.heads.first().map_or(0, |head| head.query.rows());
     let pool = Pool::new();
-    let lags = Tables::new(problem, false);
+    let (lags, weights) = (Tables::new(problem, false), toeplitz::Tables::new(problem));
     for heads in ranks(gradients) {
         for start in (0..rows).step_by(WAVE_ROWS) {
             let wave = Wave {
@@ -74,6 +75,7 @@ pub fn backward<T: Compute>(
                 gradients,
                 states: &states,
                 lags: &lags,
+                weights: &weights,
                 heads: &heads,
                 rows: start..rows.min(start + WAVE_ROWS),
             };
@@ -102,11 +104,12 @@ fn check<T>(
         let has = |to: &HeadGradients<'_, T>| {
             let of_arrays = [to.query.is_some(), to.key.is_some(), to.value.is_some()];
             let [query, key, value] = of_arrays;
-            [query, key, value, to.bias.is_some(), to.lags.is_some()]
+            let by_lag = [to.lags.is_some(), to.weights.is_some()];
+            [query, key, value, to.bias.is_some(), by_lag[0], by_lag[1]]
         };
         if has(to) != has(&gradients[0]) {
             let (expected, found) = (has(&gradients[0]), has(to));
-            let count = |has: [bool; 5]| has.into_iter().filter(|&x| x).count();
+            let count = |has: [bool; 6]| has.into_iter().filter(|&x| x).count();
             return Err(Error::Shape {
                 name: "gradients",
                 dim: "the same fields for all heads, as many as",
@@ -130,6 +133,11 @@ fn check<T>(
             agree("grad_lags", "given `lags`", 1, usize::from(head.lags.is_some()))?;
             agree("grad_lags", "L + S - 1", lags::count(l, s), cell.rows())?;
             agree("grad_lags", "columns", 1, cell.cols())?;
+        }
+        if let Some(cell) = to.weights {
+            agree("grad_weights", "given `weights`", 1, usize::from(head.weights.is_some()))?;
+            agree("grad_weights", "E", e, cell.rows())?;
+            agree("grad_weights", "L + S - 1", lags::count(l, s), cell.cols())?;
         }
     }
     Ok(())
@@ -198,7 +206,8 @@ fn parts_of_lse<T: Compute>(
     let is_large = |x: f64| x.is_finite() && x.abs() > TOLERATED / T::UNIT_ROUNDOFF;
     // The decoding kernel adds up in another order than the backward pass, which must find the logits
     // of the forward pass again, bit for bit.
-    let was_decoded = Kernel::of(rows, problem.heads[h].key.rows()) == Kernel::Decode;
+    let head = &problem.heads[h];
+    let was_decoded = Kernel::of(rows, head.key.rows()) == Kernel::Decode && head.weights.is_none();
     if !was_decoded && !(0..rows).any(|i| is_large(up.lse.get(i, 0))) {
         return Ok(None);
     }
@@ -240,6 +249,7 @@ struct Wave<'a, T> {
     gradients: &'a [HeadGradients<'a, T>],
     states: &'a [Vec<RowState<T>>],
     lags: &'a Tables<T>,
+    weights: &'a toeplitz::Tables<T>,
     heads: &'a [usize],
     rows: Range<usize>,
 }
@@ -280,10 +290,14 @@ impl<T: Compute> Wave<'_, T> {
             .chunks_exact_mut(most_lags)
             .map(|sums| MatCell::from_slice(sums, most_lags, 1))
             .collect();
+        let mut weight_sums =
+            TaskSums::new(&self.gradients[self.heads[0]], tasks, self.rows.len(), part);
+        let weight_cells = weight_sums.cells();
         let reports = par.map(tasks, |task, pulse| {
             let (h, p) = (self.heads[task / parts], task % parts);
             let mut gradients = self.gradients[h];
             gradients.lags = lag_cells.get(task).copied();
+            gradients.weights = weight_cells.get(task).copied();
             if apart {
                 gradients.query = cells.get(task).copied();
             }
@@ -295,6 +309,7 @@ impl<T: Compute> Wave<'_, T> {
                 rows: self.rows.clone(),
                 keys: keys_of(p),
                 lags: self.lags.of(h),
+                weights: self.weights.of(h),
                 states: &self.states[h],
                 gradients,
                 first_query_row: if apart { 0 } else { self.rows.start },
@@ -316,17 +331,22 @@ impl<T: Compute> Wave<'_, T> {
                 }
             }
         }
-        drop(lag_cells);
-        for (task, sums) in lag_sums.chunks_exact(most_lags).enumerate() {
+        drop((lag_cells, weight_cells));
+        for task in 0..tasks {
             let (h, keys) = (self.heads[task / parts], keys_of(task % parts));
-            let (Some(to), s) = (self.gradients[h].lags, self.problem.heads[h].key.rows()) else {
-                continue;
-            };
+            let (to, s) = (&self.gradients[h], self.problem.heads[h].key.rows());
             let first = self.rows.start + s - keys.end;
-            for (m, x) in sums[..lags::count(self.rows.len(), keys.len())].iter().enumerate() {
+            let count = lags::count(self.rows.len(), keys.len());
+            if let Some(to) = to.lags {
+                for (m, x) in lag_sums[task * most_lags..][..count].iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe { *to.at(first + m, 0) += x };
+                    stats.suspicious |= !x.is_finite();
+                }
+            }
+            if let Some(to) = &to.weights {
                 // SAFETY: as above.
-                unsafe { *to.at(first + m, 0) += x };
-                stats.suspicious |= !x.is_finite();
+                stats.suspicious |= !unsafe { weight_sums.add(task, to, first, count) };
             }
         }
         Ok(stats)

@@ -36,10 +36,10 @@ use super::dense::KEYS;
 use super::lag_extremes::Extremes;
 use super::strip::LAG;
 use super::{Compute, Head, Problem, decode};
-use crate::Result;
 use crate::mat::{Rows, with_rows};
 use crate::par::{Par, Pulse};
 use crate::simd::Element;
+use crate::{Error, Result};
 
 /// Room for the terms of second order.
 const SLACK: f64 = 1.01;
@@ -63,13 +63,16 @@ pub struct Bounds {
 ///
 /// # Errors
 ///
-/// [`Error::Stopped`](crate::Error::Stopped) if the caller asked to.
+/// [`Error::Shape`] if heads have factors of the lags, whose largest logits the caller knows better;
+/// [`Error::Stopped`] if the caller asked to.
 ///
 /// # Panics
 ///
 /// If rows of a query, key or value are not contiguous.
 pub fn bounds<T: Compute>(problem: &Problem<'_>, par: Par<'_>) -> Result<Vec<Bounds>> {
     let heads = &problem.heads;
+    let weighted = heads.iter().filter(|head| head.weights.is_some()).count();
+    Error::unless_equal("weights", "absence in heads", 0, weighted)?;
     // Groups of heads share a key head, which needs to be looked at only once.
     let first = |h: usize| {
         let same = |g: &usize| {

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::pack::{self, PANEL};
 use super::scores::{Keys, STRIP_VECTORS, within};
 use super::strip::{Block, STATES, Strip, probabilities};
+use super::toeplitz::Weights;
 use super::{Head, Output, Visible};
 use crate::linalg::tile::{accumulate, add_to, zero};
 use crate::par::Pulse;
@@ -27,6 +28,7 @@ pub struct Job<'a, T> {
     pub output: &'a Output<'a, T>,
     /// See [`Tables::of`](super::lags::Tables::of).
     pub lags: *const T,
+    pub weights: Weights<T>,
 }
 
 /// What a task found and did.
@@ -141,7 +143,12 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
                 let union = job.visible.union(strip.rows.clone(), head.key.rows());
                 let common = job.visible.common(strip.rows.clone(), head.key.rows());
                 let mut block = Block {
-                    keys: Keys { tiles: keys, stage: std::ptr::null(), lags: job.lags },
+                    keys: Keys {
+                        tiles: keys,
+                        stage: std::ptr::null(),
+                        lags: job.lags,
+                        weights: job.weights.at(strip.rows.start, first),
+                    },
                     values,
                     scores: scratch.scores.ptr(),
                     first,
@@ -173,8 +180,9 @@ pub unsafe fn forward_body<V: Lanes, const KR: usize, const OA: usize, const OB:
             }
         }
         report.suspicious |= finish::<V>(job, scratch, ev);
-        // No dot product exceeds E max|q| max|k|.
-        let largest_dot = e as f64 * (extent.largest_square * key_square).sqrt();
+        // No dot product exceeds E max|q| max|k|, times the largest factor.
+        let largest_dot =
+            e as f64 * (extent.largest_square * key_square).sqrt() * job.weights.largest;
         if largest_dot >= V::T::LARGEST / 4.0 {
             report.suspicious |= job.overflows(pulse);
         }
@@ -244,7 +252,7 @@ impl<T: Float> Job<'_, T> {
         let head = self.head;
         let overflows = |i: usize, j: usize| {
             // A sum may leave the range on the way to a result within it.
-            let product = |x| (head.query.get(i, x) * head.key.get(j, x)).abs();
+            let product = |x| head.product(i, j, x).abs();
             let products = (0..head.query.cols()).map(product).sum::<f64>();
             let most = self.scale.to_f64().abs() * products;
             let bias = head.added(i, j);

@@ -16,6 +16,7 @@ use super::grad_pair::{Pair, pair_step};
 use super::lags::Sums;
 use super::pack;
 use super::scores::{STRIP_VECTORS, within};
+use super::toeplitz::Weights;
 use super::{Head, Visible};
 use crate::mat::{MatCell, Rows};
 use crate::par::Pulse;
@@ -42,6 +43,8 @@ pub struct HeadGradients<'a, T> {
     pub bias: Option<MatCell<'a, T>>,
     /// `(L + S - 1) x 1`, sums over all pairs of a query and a key of the same lag.
     pub lags: Option<MatCell<'a, f64>>,
+    /// `E x (L + S - 1)`, likewise.
+    pub weights: Option<MatCell<'a, f64>>,
 }
 
 /// What the backward pass needs to know of a row: the exponentials are `e^(logit - shift)` and have
@@ -70,8 +73,9 @@ pub struct Job<'a, T> {
     /// Where the first row of the job is in `gradients.query`.
     pub first_query_row: usize,
     /// See [`Tables::of`](super::lags::Tables::of). The first of `gradients.lags` is the lag of the
-    /// first row and the last key of the job.
+    /// first row and the last key of the job; so it is of `gradients.weights`.
     pub lags: *const T,
+    pub weights: Weights<T>,
 }
 
 /// Keys per block at most, for a head.
@@ -117,6 +121,12 @@ pub struct Scratch<T> {
     pub(super) bias_sums: Buffer<T>,
     /// Sums over pairs of the same lag, of one pair of blocks.
     pub(super) lag_sums: Sums<T>,
+    /// With factors of the lags, sums of the gradients of queries and keys, `[coordinate][row]`, and the
+    /// numbers of a row.
+    pub(super) left_sums: Buffer<T>,
+    pub(super) right_sums: Buffer<T>,
+    pub(super) slope_rows: usize,
+    pub(super) slope_keys: usize,
 }
 
 impl<T: Float> Scratch<T> {
@@ -129,6 +139,7 @@ impl<T: Float> Scratch<T> {
         // A tile may begin at the last key of a block.
         let keys = most_keys + 2 * lanes.max(16);
         let staged = head.mask.is_some() || head.bias.is_some();
+        let weighted = head.weights.is_some();
         Self {
             most_rows: rows,
             most_keys,
@@ -148,7 +159,15 @@ impl<T: Float> Scratch<T> {
             key_sums: Buffer::new(keys * pe),
             value_sums: Buffer::new(keys * pev),
             bias_sums: Buffer::new(keys),
-            lag_sums: head.lags.map_or_else(Sums::none, |_| Sums::new(ROWS, keys, KEY_UNIT)),
+            lag_sums: if head.lags.is_some() || weighted {
+                Sums::new(ROWS, keys, KEY_UNIT)
+            } else {
+                Sums::none()
+            },
+            left_sums: Buffer::new(if weighted { rows * e } else { 0 }),
+            right_sums: Buffer::new(if weighted { keys * e } else { 0 }),
+            slope_rows: rows,
+            slope_keys: keys,
         }
     }
 }
@@ -178,6 +197,9 @@ pub unsafe fn backward_body<V: Lanes, const KR: usize, const OA: usize, const OB
         report.bytes_read = head.query.bytes(job.rows.len()) + head.key.bytes(job.keys.len());
         report.bytes_read += head.value.bytes(job.keys.len()) + job.grad_out.bytes(job.rows.len());
         scratch.query_sums.slice(job.rows.len().next_multiple_of(ROWS) * pe).fill(V::T::ZERO);
+        if !job.weights.is_null() {
+            scratch.left_sums.slice(scratch.slope_rows * e).fill(V::T::ZERO);
+        }
         for start in job.keys.clone().step_by(block) {
             let keys = start..job.keys.end.min(start + block);
             let (len, padded) = (keys.len(), keys.len().next_multiple_of(KR));
@@ -193,6 +215,9 @@ pub unsafe fn backward_body<V: Lanes, const KR: usize, const OA: usize, const OB
             let panels = scratch.key_panels.ptr();
             pack::columns::<V>(&head.key, keys.clone(), (len, block), panels);
             scratch.key_sums.slice(block * pe).fill(V::T::ZERO);
+            if !job.weights.is_null() {
+                scratch.right_sums.slice(scratch.slope_keys * e).fill(V::T::ZERO);
+            }
             scratch.value_sums.slice(block * pev).fill(V::T::ZERO);
             for first in (seen.start / ROWS * ROWS..seen.end).step_by(ROWS) {
                 if pulse.stopped() {
@@ -275,8 +300,14 @@ unsafe fn add_keys<V: Lanes>(
     unsafe {
         for (r, j) in keys.clone().enumerate() {
             if let Some(gradient) = &job.gradients.key {
-                let sums = scratch.key_sums.ptr();
-                suspicious |= add_row::<V>(sums, (r, capacity), job.scale, gradient.row_mut(j));
+                let to = gradient.row_mut(j);
+                suspicious |= if job.weights.is_null() {
+                    add_row::<V>(scratch.key_sums.ptr(), (r, capacity), job.scale, to)
+                } else {
+                    // The scale is in the queries that were multiplied.
+                    let sums = scratch.right_sums.ptr().add(r);
+                    add_column(sums, scratch.slope_keys, V::T::ONE, to)
+                };
             }
             if let Some(gradient) = &job.gradients.value {
                 let sums = scratch.value_sums.ptr();
@@ -296,12 +327,27 @@ unsafe fn add_queries<V: Lanes>(job: &Job<'_, V::T>, scratch: &mut Scratch<V::T>
     for r in 0..job.rows.len() {
         // SAFETY: the rows belong to this task.
         unsafe {
-            let sums = scratch.query_sums.ptr().add(r / ROWS * ROWS * width);
             let to = gradient.row_mut(job.first_query_row + r);
-            suspicious |= add_row::<V>(sums, (r % ROWS, ROWS), job.scale, to);
+            suspicious |= if job.weights.is_null() {
+                let sums = scratch.query_sums.ptr().add(r / ROWS * ROWS * width);
+                add_row::<V>(sums, (r % ROWS, ROWS), job.scale, to)
+            } else {
+                add_column(scratch.left_sums.ptr().add(r), scratch.slope_rows, job.scale, to)
+            };
         }
     }
     suspicious
+}
+
+/// Adds numbers that are `stride` apart. True if one of the sums is not finite.
+unsafe fn add_column<T: Float>(from: *const T, stride: usize, factor: T, to: &mut [T]) -> bool {
+    let mut finite = true;
+    for (c, slot) in to.iter_mut().enumerate() {
+        // SAFETY: the caller has them.
+        *slot = *slot + unsafe { *from.add(c * stride) } * factor;
+        finite &= slot.is_finite();
+    }
+    !finite
 }
 
 #[inline(always)]

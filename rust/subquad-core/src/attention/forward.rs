@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::decode::{self, Group};
 use super::dense::{self, Report};
 use super::lags::Tables;
+use super::toeplitz;
 use super::{Compute, Kernel, Output, Plan, Problem, Stats, check_outputs};
 use crate::Result;
 use crate::par::Par;
@@ -64,13 +65,13 @@ fn tiled<T: Compute>(
 ) -> Result<Stats> {
     let tasks = plan.tasks();
     let pool = Pool::new();
-    let lags = Tables::new(problem, false);
+    let (lags, weights) = (Tables::new(problem, false), toeplitz::Tables::new(problem));
     let reports = par.map(tasks.len(), |i, pulse| {
         let (h, rows) = tasks[i].clone();
         let (head, output) = (&problem.heads[h], &outputs[h]);
         let scale = T::from_f64(problem.scale);
-        let job =
-            dense::Job { head, visible: problem.visible, scale, rows, output, lags: lags.of(h) };
+        let (visible, lags, weights) = (problem.visible, lags.of(h), weights.of(h));
+        let job = dense::Job { head, visible, scale, rows, output, lags, weights };
         let make = || dense::Scratch::new(plan.rows_per_task, head, T::lanes(isa));
         // SAFETY: tasks have disjoint rows, nobody else has the outputs during the call, and all heads
         // of a problem have one shape.

@@ -9,6 +9,7 @@ use super::grad_bias::add_bias;
 use super::lags::add_tile;
 use super::pack::{self, PANEL};
 use super::scores::{Keys, STRIP_VECTORS, hidden, logits, within};
+use super::toeplitz;
 use crate::linalg::tile::{accumulate, add_to, load, store, zero};
 use crate::simd::unroll;
 use crate::simd::{Exp2, Float, Lanes};
@@ -41,7 +42,7 @@ pub unsafe fn pair_step<V: Lanes, const KR: usize, const OA: usize, const OB: us
 ) -> Report {
     let w = STRIP_VECTORS * V::N;
     let strips = pair.rows.len().div_ceil(w);
-    let wanted = &pair.job.gradients;
+    let (wanted, weighted) = (&pair.job.gradients, !pair.job.weights.is_null());
     let mut spans = [const { 0..0 }; ROWS];
     let mut report = Report::default();
     // SAFETY: the scratch holds whole blocks.
@@ -55,18 +56,24 @@ pub unsafe fn pair_step<V: Lanes, const KR: usize, const OA: usize, const OB: us
             let (exact, padded) = (depth * w, depth.next_multiple_of(KR) * w);
             report.tiles += depth.div_ceil(KR) as u64;
             report.flops += 2 * (padded * (pair.e + pair.ev)) as u64;
-            if wanted.query.is_some() {
+            if weighted {
+                report.flops += 8 * (padded * pair.e) as u64;
+            } else if wanted.query.is_some() {
                 report.flops += 2 * (exact * pair.pe) as u64;
                 add_to_queries::<V, OA, OB>(pair, scratch, s, span);
             }
-            let key_side = [(wanted.value.is_some(), pair.pev), (wanted.key.is_some(), pair.pe)];
+            let of_keys = wanted.key.is_some() && !weighted;
+            let key_side = [(wanted.value.is_some(), pair.pev), (of_keys, pair.pe)];
             for (_, width) in key_side.into_iter().filter(|(wanted, _)| *wanted) {
                 report.flops += 2 * (padded * width) as u64;
             }
         }
         if let Some(lags) = &wanted.lags {
             let all = (&pair.job.rows, &pair.job.keys);
-            scratch.lag_sums.flush::<V>(KR, (&pair.rows, &pair.keys), all, lags);
+            scratch.lag_sums.flush::<V>(KR, (&pair.rows, &pair.keys), all, (lags, 0));
+        }
+        if weighted {
+            toeplitz::pair_slopes::<V, KR>(pair, scratch, &spans[..strips]);
         }
         let (spans, place) = (&spans[..strips], (pair.capacity, padded));
         if wanted.value.is_some() {
@@ -74,7 +81,7 @@ pub unsafe fn pair_step<V: Lanes, const KR: usize, const OA: usize, const OB: us
             let from = (scratch.scores.ptr().cast_const(), grads.cast_const());
             key_sums::<V, KR>(from, spans, place, pair.pev, scratch.value_sums.ptr());
         }
-        if wanted.key.is_some() {
+        if wanted.key.is_some() && !weighted {
             let queries = scratch.query_panels.ptr().add(pair.first * pair.pe);
             let from = (scratch.grad_scores.ptr().cast_const(), queries.cast_const());
             key_sums::<V, KR>(from, spans, place, pair.pe, scratch.key_sums.ptr());
@@ -121,7 +128,8 @@ unsafe fn strip_scores<V: Lanes, const KR: usize>(
         let (scores, grad_scores) =
             (scratch.scores.ptr().add(block), scratch.grad_scores.ptr().add(block));
         let values = scratch.value_tiles.ptr();
-        let mut keys = Keys { tiles: scratch.key_tiles.ptr(), stage, lags: job.lags };
+        let weights = job.weights.at(rows.start, first);
+        let mut keys = Keys { tiles: scratch.key_tiles.ptr(), stage, lags: job.lags, weights };
         if !job.lags.is_null() {
             keys.lags = job.lags.wrapping_offset(rows.start as isize - first as isize);
         }

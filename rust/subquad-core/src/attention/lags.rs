@@ -96,7 +96,7 @@ impl<T: Float> Sums<T> {
         (self.tables.ptr().wrapping_add(self.origin), self.len)
     }
 
-    /// Adds what was summed in the tables of `used` keys to `to` and forgets it.
+    /// Adds what was summed in the tables of `used` keys to a column of `to` and forgets it.
     ///
     /// Sums are those of `rows` and `keys`; the first of `to` is the lag of the first row and the last
     /// key of `all`.
@@ -109,7 +109,7 @@ impl<T: Float> Sums<T> {
         used: usize,
         (rows, keys): (&Range<usize>, &Range<usize>),
         all: (&Range<usize>, &Range<usize>),
-        to: &MatCell<'_, f64>,
+        (to, column): (&MatCell<'_, f64>, usize),
     ) {
         assert!(used <= self.most_tables && keys.len() <= self.origin);
         let lowest = self.origin + 1 - keys.len();
@@ -128,7 +128,7 @@ impl<T: Float> Sums<T> {
                 let mut lanes = [T::ZERO; 16];
                 total.store(lanes.as_mut_ptr());
                 for (m, x) in (c..count).zip(&lanes[..V::N]) {
-                    *to.at(first + m, 0) += x.to_f64();
+                    *to.at(first + m, column) += x.to_f64();
                 }
             }
         }

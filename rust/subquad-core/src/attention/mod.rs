@@ -14,6 +14,7 @@
 //! | `decode` | few queries: reads keys and values once | bandwidth |
 //! | `dense_grad` | gradients from the log-sum-exp | 2.5 times the forward pass |
 //! | `lags` | biases of the lag `i - j`, and their gradients | `O(L + S)` memory |
+//! | `toeplitz` | a matrix for every lag between query and key, and its gradient | `3 t` operations a logit |
 //! | `visible` | causal masks and windows as index arithmetic | |
 //! | `plan` | which of these, and what it will cost | |
 //! | `certificate` | a bound on the rounding error of every row | `O(L E + S (E + Ev))` |
@@ -37,6 +38,7 @@ mod plan;
 mod polynomial;
 mod scores;
 mod strip;
+mod toeplitz;
 mod visible;
 
 pub use backward::{Upstream, backward};
@@ -76,6 +78,10 @@ pub struct Head<'a> {
     /// `(L + S - 1) x 1`: entry `i - j + S - 1` is added to the logit of query `i` and key `j`; minus
     /// infinity hides it.
     pub lags: Option<Rows<'a>>,
+    /// `E x (L + S - 1)`: entry `(c, i - j + S - 1)` is a factor of the product of coordinate c of query
+    /// `i` and key `j`. What these are is the caller's: entry `(a, b)` of a matrix for every lag is a
+    /// coordinate whose query part is a and whose key part is b.
+    pub weights: Option<Rows<'a>>,
 }
 
 impl Head<'_> {
@@ -96,6 +102,10 @@ impl Head<'_> {
             agree("lags", "L + S - 1", lags::count(l, s), lags.rows())?;
             agree("lags", "columns", 1, lags.cols())?;
         }
+        if let Some(weights) = self.weights {
+            agree("weights", "E", self.query.cols(), weights.rows())?;
+            agree("weights", "L + S - 1", lags::count(l, s), weights.cols())?;
+        }
         Ok(())
     }
 
@@ -109,7 +119,14 @@ impl Head<'_> {
         let has = |x: bool| usize::from(x);
         agree("mask", "presence", has(first.mask.is_some()), has(self.mask.is_some()))?;
         agree("bias", "presence", has(first.bias.is_some()), has(self.bias.is_some()))?;
-        agree("lags", "presence", has(first.lags.is_some()), has(self.lags.is_some()))
+        agree("lags", "presence", has(first.lags.is_some()), has(self.lags.is_some()))?;
+        agree("weights", "presence", has(first.weights.is_some()), has(self.weights.is_some()))
+    }
+
+    /// Coordinate `c` of the product of query `i` and key `j`.
+    fn product(&self, i: usize, j: usize, c: usize) -> f64 {
+        let product = self.query.get(i, c) * self.key.get(j, c);
+        self.weights.map_or(product, |w| product * w.get(c, i + self.key.rows() - 1 - j))
     }
 
     /// What is added to the product of query `i` and key `j`.

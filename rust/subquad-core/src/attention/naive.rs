@@ -35,8 +35,7 @@ pub(super) fn row<T: Float>(
 /// The keys that row `i` sees by position and mask, with their logits.
 fn logits<T: Float>(head: &Head<'_>, visible: &Visible, scale: T, i: usize) -> Vec<(usize, f64)> {
     let logit = |j: usize| {
-        let dot: f64 =
-            (0..head.query.cols()).map(|x| head.query.get(i, x) * head.key.get(j, x)).sum();
+        let dot: f64 = (0..head.query.cols()).map(|c| head.product(i, j, c)).sum();
         let x = T::from_f64(scale.to_f64() * dot);
         (x + T::from_f64(head.added(i, j))).to_f64()
     };
@@ -47,16 +46,17 @@ fn logits<T: Float>(head: &Head<'_>, visible: &Visible, scale: T, i: usize) -> V
         .collect()
 }
 
-/// Gradients of a head, row after row: query, key, value, bias.
+/// Gradients of a head, row after row: query, key, value, bias, weights.
 pub(super) fn gradients(
     head: &Head<'_>,
     visible: &Visible,
     scale: f64,
     grad_out: &Rows<'_>,
-) -> [Vec<f64>; 4] {
+) -> [Vec<f64>; 5] {
     let (l, s) = (head.query.rows(), head.key.rows());
     let (e, ev) = (head.query.cols(), head.value.cols());
-    let mut grads = [l * e, s * e, s * ev, l * s].map(|len| vec![0.0; len]);
+    let lags = (l + s).saturating_sub(1);
+    let mut grads = [l * e, s * e, s * ev, l * s, e * lags].map(|len| vec![0.0; len]);
     for i in 0..l {
         let mut out = vec![0.0; ev];
         let lse = row(head, visible, scale, i, &mut out);
@@ -66,8 +66,12 @@ pub(super) fn gradients(
             let upstream: f64 = (0..ev).map(|c| grad_out.get(i, c) * head.value.get(j, c)).sum();
             let grad = p * (upstream - dot);
             for c in 0..e {
-                grads[0][i * e + c] += scale * grad * head.key.get(j, c);
-                grads[1][j * e + c] += scale * grad * head.query.get(i, c);
+                let (q, k) = (head.query.get(i, c), head.key.get(j, c));
+                let m = i + s - 1 - j;
+                let weight = head.weights.map_or(1.0, |weights| weights.get(c, m));
+                grads[0][i * e + c] += scale * grad * weight * k;
+                grads[1][j * e + c] += scale * grad * weight * q;
+                grads[4][c * lags + m] += scale * grad * q * k;
             }
             for c in 0..ev {
                 grads[2][j * ev + c] += p * grad_out.get(i, c);

@@ -76,7 +76,10 @@ impl Plan {
         let flops = 2 * pairs * width as u64;
         let key_bytes = head.map_or(0, |head| head.key.bytes(keys) + head.value.bytes(keys));
         let key_bytes = key_bytes * heads as u64;
-        Self { kernel: Kernel::of(rows, keys), rows_per_task, flops, key_bytes, heads, rows }
+        // Factors of the lags are for lanes of queries.
+        let weighted = head.is_some_and(|head| head.weights.is_some());
+        let kernel = if weighted { Kernel::Tiled } else { Kernel::of(rows, keys) };
+        Self { kernel, rows_per_task, flops, key_bytes, heads, rows }
     }
 
     /// Operations, or as many as take the time of reading keys and values once.

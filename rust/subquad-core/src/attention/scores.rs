@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Visible;
+use super::toeplitz::{self, Weights};
 use crate::linalg::tile::{Tile, accumulate, load, store, zero};
 use crate::simd::{Lanes, unroll};
 
@@ -24,6 +25,8 @@ pub struct Keys<T> {
     pub stage: *const T,
     /// The bias by lags of the first query and the first key, or null.
     pub lags: *const T,
+    /// Factors of the products, of the first query and the first key; null without.
+    pub weights: Weights<T>,
 }
 
 /// The logits of `KR` keys from `t`, for all queries of a strip, the hidden ones at minus infinity.
@@ -46,7 +49,12 @@ pub unsafe fn logits<V: Lanes, const KR: usize>(
     // SAFETY: the caller's buffers hold whole strips and tiles.
     unsafe {
         let mut acc = zero::<V, KR, STRIP_VECTORS>();
-        accumulate(&mut acc, (keys.tiles.add(t * e), 1, KR), (queries, w), e);
+        if keys.weights.is_null() {
+            accumulate(&mut acc, (keys.tiles.add(t * e), 1, KR), (queries, w), e);
+        } else {
+            let weights = keys.weights.at(0, t);
+            toeplitz::accumulate(&mut acc, keys.tiles.add(t * e), queries, weights, e);
+        }
         if !keys.lags.is_null() {
             let lags = keys.lags.wrapping_sub(t);
             unroll!(KR, r => {

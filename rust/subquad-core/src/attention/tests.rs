@@ -72,6 +72,7 @@ impl<T: View> Arrays<T> {
             mask: self.mask.as_ref().map(|mask| MatRef::from_slice(mask, l, s)),
             bias: self.bias.as_ref().map(|bias| T::view(bias, l, s)),
             lags: self.lags.as_ref().map(|lags| T::view(lags, lags.len(), 1)),
+            weights: None,
         }
     }
 }
@@ -173,6 +174,7 @@ fn gradients_agree_with_the_definition<T: View>(tolerance: f64) {
                         value: Some(MatCell::from_slice(value, s, ev)),
                         bias: Some(MatCell::from_slice(bias, l, s)),
                         lags: lags.then(|| MatCell::from_slice(&mut by_lag, l + s - 1, 1)),
+                        weights: None,
                     };
                     let stats = backward(&problem, &[upstream], &[to], Par::threads(2)).unwrap();
                     assert!(!stats.suspicious);

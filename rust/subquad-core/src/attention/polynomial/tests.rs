@@ -107,6 +107,7 @@ impl Case {
             mask: None,
             bias: None,
             lags: None,
+            weights: None,
         };
         let problem = Problem::new(vec![head], self.scale, self.visible).unwrap();
         let par = Par::threads(threads);
@@ -121,6 +122,7 @@ impl Case {
             value: Some(MatCell::from_slice(&mut dv, s, ev)),
             bias: None,
             lags: None,
+            weights: None,
         };
         let mut dc = vec![0.0; self.coefficients.len()];
         let up = [MatRef::from_slice(&g, l, ev).into()];

@@ -44,6 +44,7 @@ impl Case {
             mask: None,
             bias: None,
             lags: None,
+            weights: None,
         };
         let problem = Problem::new(vec![head], self.scale, visible).unwrap();
         let (masses, par) = ([view(&self.masses, s, 1)], Par::threads(threads));

@@ -24,7 +24,7 @@ fn rows(
     let of = |&[q, k]: &[usize; 2]| {
         let key = MatRef::from_slice(&keys[k], s, WIDTH).into();
         let query = MatRef::from_slice(&queries[q], l, WIDTH).into();
-        Head { query, key, value: key, mask: None, bias: None, lags: None }
+        Head { query, key, value: key, mask: None, bias: None, lags: None, weights: None }
     };
     let visible = Visible::causal(shift, None);
     let problem = Problem::new(heads.iter().map(of).collect(), 0.3, visible).unwrap();

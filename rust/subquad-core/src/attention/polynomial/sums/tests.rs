@@ -93,6 +93,7 @@ impl Case {
             mask: None,
             bias: None,
             lags: None,
+            weights: None,
         };
         let problem = Problem::new(vec![head], self.scale, self.visible).unwrap();
         let (masses, par) = ([view(&m, s, 1)], Par::threads(threads));
