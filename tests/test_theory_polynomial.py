@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -156,6 +157,9 @@ REFUSALS: list[tuple[Callable[..., object], tuple[object, ...], str]] = [
     (theory.output_error, (0, -1), "`value_range` must satisfy 0 <= value_range < inf, got -1.0"),
     (theory.entry_threshold, (10, 1), "`order` must be at least 2, got 1"),
     (theory.logit_threshold, (0,), "`n` must be at least 1, got 0"),
+    (theory.term_count, (-1, 2), "`support` must be at least 0, got -1"),
+    (theory.term_flops, (1, 0, 1), "`keys` must be at least 1, got 0"),
+    (theory.relative_flops, (1, 1, 0.5), "`columns` must be an integer, got 0.5 of type float"),
 ]
 
 
@@ -179,3 +183,24 @@ def test_every_function_has_a_refusal_and_names_its_source() -> None:
 def test_asymptotic_statements_say_so() -> None:
     for name in ("degree_growth", "decay_degree_growth", "entry_threshold", "logit_threshold"):
         assert "asymptotic" in (getattr(theory, name).__doc__ or "").lower()
+
+
+def test_toeplitz_terms_are_the_words_over_the_support() -> None:
+    for support in range(4):
+        for degree in range(4):
+            words = sum(
+                len(list(itertools.combinations_with_replacement(range(support), length)))
+                for length in range(degree + 1)
+            )
+            assert theory.term_count(support, degree) == words
+    # Rotary positions of width 64.
+    assert theory.term_count(128, 2) == math.comb(130, 2)
+
+
+def test_what_toeplitz_terms_cost() -> None:
+    # One transform of the lags, and one each way for the column, of 8 numbers.
+    assert theory.term_flops(4, 5, 1) == 3 * 2.5 * 8 * 3 + 3 * (8 + 9)
+    assert theory.relative_flops(10, 3, 4) == 10 * (9 + 8)
+    for wrong in ((0, 1, 1), (1, 1, 0)):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            theory.term_flops(*wrong)

@@ -39,6 +39,7 @@ from ._ranks import (
     output_error,
     polynomial_flops,
 )
+from ._relative import relative_flops, term_count, term_flops
 
 __all__ = [
     "attention_flops",
@@ -52,6 +53,9 @@ __all__ = [
     "logit_threshold",
     "output_error",
     "polynomial_flops",
+    "relative_flops",
     "taylor_degree",
     "taylor_error",
+    "term_count",
+    "term_flops",
 ]
