@@ -22,6 +22,7 @@ from ._planner import plan
 from ._polynomial import polynomial_attention, polynomial_attention_grad
 from ._subquad import __version__
 from ._threads import num_threads, set_num_threads, thread_limit
+from ._toeplitz_attention import toeplitz_attention, toeplitz_attention_grad
 
 __all__ = [
     "AccuracyWarning",
@@ -46,4 +47,6 @@ __all__ = [
     "theory",
     "thread_limit",
     "toeplitz",
+    "toeplitz_attention",
+    "toeplitz_attention_grad",
 ]

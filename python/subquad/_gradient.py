@@ -24,7 +24,7 @@ __all__ = ["attention_grad", "backward", "in_their_types", "resume", "wanted"]
 
 Sums = dict[str, NDArray[Any]]
 
-_DIFFERENTIABLE = ("query", "key", "value", "bias", "coefficients")
+_DIFFERENTIABLE = ("query", "key", "value", "bias", "coefficients", "weights")
 
 
 def attention_grad(

@@ -108,7 +108,7 @@ class Gradients:
 
     Attributes
     ----------
-    query, key, value, bias, coefficients : array or None
+    query, key, value, bias, coefficients, weights : array or None
         None where the argument was not given or not named in `wrt`. Integer arguments get the dtype
         of the output.
     """
@@ -118,3 +118,4 @@ class Gradients:
     value: Any = None
     bias: Any = None
     coefficients: Any = None
+    weights: Any = None

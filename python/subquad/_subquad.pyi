@@ -33,6 +33,8 @@ __all__ = [
     "rope_rotate",
     "set_num_threads",
     "set_task_order",
+    "toeplitz_backward",
+    "toeplitz_forward",
     "toeplitz_product",
     "toeplitz_product_grad",
 ]
@@ -220,6 +222,35 @@ def rope_rotate(
     inverse: bool,
     workers: int,
 ) -> bool: ...
+def toeplitz_forward(
+    left: NDArray[Any],
+    right: NDArray[Any],
+    value: NDArray[Any],
+    weights: NDArray[Any],
+    out: NDArray[Any],
+    lse: NDArray[Any],
+    *,
+    scale: float,
+    shift: int | None,
+    workers: int,
+) -> tuple[bool, dict[str, int]]: ...
+def toeplitz_backward(
+    grad_out: NDArray[Any],
+    left: NDArray[Any],
+    right: NDArray[Any],
+    value: NDArray[Any],
+    weights: NDArray[Any],
+    out: NDArray[Any],
+    lse: NDArray[Any],
+    grad_left: NDArray[Any],
+    grad_right: NDArray[Any],
+    grad_value: NDArray[Any],
+    grad_weights: NDArray[np.float64],
+    *,
+    scale: float,
+    shift: int | None,
+    workers: int,
+) -> tuple[bool, dict[str, int]]: ...
 def attention_kernel(queries: int, keys: int) -> str: ...
 def attention_forward(
     query: NDArray[Any],

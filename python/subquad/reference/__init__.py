@@ -8,6 +8,7 @@ arrays. The tests compare the library with these; read them to see what it compu
 from . import halfspace, polynomial, rope
 from ._attention import attention, attention_grad, merge, plan
 from ._polynomial import polynomial_attention, polynomial_attention_grad
+from ._toeplitz_attention import toeplitz_attention, toeplitz_attention_grad
 
 __all__ = [
     "attention",
@@ -19,4 +20,6 @@ __all__ = [
     "polynomial_attention",
     "polynomial_attention_grad",
     "rope",
+    "toeplitz_attention",
+    "toeplitz_attention_grad",
 ]

@@ -1,0 +1,145 @@
+"""What attention by relative positions reports about its errors, and which way it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from relatives import NAMES, Relative, relative, relatives
+
+import subquad
+from subquad import reference
+
+
+def errors(case: Relative, out: Any, **polynomial: Any) -> Any:
+    options = {**case.options, **polynomial}
+    exact = reference.toeplitz_attention(*case.arrays, **options)
+    return np.linalg.norm(out - exact, axis=-1)
+
+
+@pytest.mark.parametrize(
+    "polynomial",
+    [
+        {},
+        {"degree": 1},
+        {"degree": 3},
+        {"eps": 1e-1},
+        {"eps": 1e-4},
+        {"coefficients": [1.0, 1.0, 0.5]},
+    ],
+)
+@given(relatives(dtypes=("float32", "float64"), most=40), st.booleans())
+def test_bounds_hold(polynomial: dict[str, Any], case: Relative, peaked: bool) -> None:
+    if peaked and "degree" not in polynomial:
+        case = Relative((4.0 * case.arrays[0], *case.arrays[1:]), case.options)
+    options = {**case.options, **polynomial, "return_info": True}
+    try:
+        out, info = subquad.toeplitz_attention(*case.arrays, **options)
+    except ValueError as err:
+        # Such logits have no polynomial of that degree, or a row of given weights no positive sum.
+        if "`degree`" in str(err) or "sum to" in str(err):
+            return
+        raise
+    given = polynomial if "coefficients" in polynomial else {}
+    found = errors(case, out, **given)
+    # The reference is rounded too.
+    slack = 1e-13 * (1.0 + np.abs(case.arrays[2]).max(initial=0.0))
+    assert info.error_bound.shape == out.shape[:-1]
+    assert (found <= info.error_bound + slack).all()
+    if "eps" in polynomial:
+        spread = np.asarray(info.spread)[..., np.newaxis]
+        least = np.finfo(out.dtype).eps * np.linalg.norm(out, axis=-1)
+        assert (found <= polynomial["eps"] * spread + least + slack).all()
+
+
+def test_a_long_context_with_few_terms_is_by_transforms() -> None:
+    case = relative(6000, 6000, width=2, entries=1, value_width=1, size=0.05, scale=0.1)
+    out, info = subquad.toeplitz_attention(*case.arrays, **case.options, eps=1e-2, return_info=True)
+    assert info.method == "polynomial"
+    assert info.stats["rank"] == subquad.theory.polynomial.term_count(1, info.stats["degree"])
+    assert "Toeplitz terms" in info.reason
+    rows = np.arange(0, 6000, 500)
+    exact = subquad.toeplitz_attention(*case.arrays, **case.options)
+    found = np.linalg.norm(out - exact, axis=-1)[rows]
+    assert (found <= info.error_bound[rows]).all()
+    assert (info.error_bound <= 1e-2 * info.spread).all()
+
+
+def test_a_short_context_is_exact_and_says_why() -> None:
+    case = relative(40, 40, size=0.3, scale=0.1)
+    out, info = subquad.toeplitz_attention(*case.arrays, **case.options, eps=1e-2, return_info=True)
+    assert info.method == "exact"
+    assert "Toeplitz terms" in info.reason
+    assert "logits up to" in info.reason
+    assert np.array_equal(out, subquad.toeplitz_attention(*case.arrays, **case.options))
+
+
+def test_large_logits_have_no_polynomial() -> None:
+    case = relative(40, 40, size=10.0)
+    _, info = subquad.toeplitz_attention(*case.arrays, **case.options, eps=1e-2, return_info=True)
+    assert info.method == "exact"
+    assert "tabulated" in info.reason
+
+
+def test_heads_are_decided_one_by_one() -> None:
+    case = relative(3000, 3000, width=2, entries=1, value_width=1, heads=(2,), size=0.05, scale=0.1)
+    query = case.arrays[0].copy()
+    query[1] *= 1e4
+    arrays = (query, *case.arrays[1:])
+    out, info = subquad.toeplitz_attention(*arrays, **case.options, eps=1e-1, return_info=True)
+    assert [head.method for head in info.plan.heads] == ["polynomial", "exact"]
+    exact = subquad.toeplitz_attention(*arrays, **case.options)
+    assert np.array_equal(out[1], exact[1])
+    assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound).all()
+    upstream = np.ones(out.shape)
+    grads = subquad.toeplitz_attention_grad(upstream, *arrays, **case.options, eps=1e-1)
+    expected = subquad.toeplitz_attention_grad(upstream, *arrays, **case.options)
+    close = np.abs(grads.query[1] - expected.query[1]).max()
+    assert close <= 1e-12 * np.abs(expected.query[1]).max()
+
+
+def test_rows_lost_in_rounding_are_computed_from_all_keys() -> None:
+    # The last rows have weights beside which those of the first are nothing.
+    case = relative(300, 300, width=1, entries=1, value_width=1, dtype="float32", scale=1.0)
+    query, key, value, weights = (x.copy() for x in case.arrays)
+    query[:], key[:] = 1.0, 1.0
+    weights[:] = 1e-4
+    weights[:, :200] = 40.0
+    c = [0.0, 0.0, 0.0, 0.0, 1.0]
+    arrays = (query, key, value, weights)
+    options = {**case.options, "is_causal": True, "coefficients": c}
+    out = subquad.toeplitz_attention(*arrays, **options)
+    exact = reference.toeplitz_attention(*arrays, **options)
+    assert np.abs(out - exact).max() < 1e-4
+    options["is_causal"] = False
+    out, info = subquad.toeplitz_attention(*arrays, **options, return_info=True)
+    assert info.stats["rows_recomputed"] > 0
+    exact = reference.toeplitz_attention(*arrays, **options)
+    assert np.abs(out - exact).max() < 1e-4
+    upstream = np.ones(out.shape, np.float32)
+    grads = subquad.toeplitz_attention_grad(upstream, *arrays, **options)
+    expected = reference.toeplitz_attention_grad(upstream, *arrays, **options)
+    for name in NAMES:
+        found, exact = getattr(grads, name), getattr(expected, name)
+        assert np.abs(found - exact).max() <= 1e-3 * max(np.abs(exact).max(), 1e-3)
+
+
+@pytest.mark.parametrize("polynomial", [{}, {"degree": 2}])
+def test_a_bound_counts_rounding_to_half_precision(polynomial: dict[str, Any]) -> None:
+    case = relative(50, 50, size=0.3, scale=0.2, dtype="float16")
+    options = {**case.options, **polynomial, "return_info": True}
+    out, info = subquad.toeplitz_attention(*case.arrays, **options)
+    assert (errors(case, out) <= info.error_bound).all()
+
+
+def test_a_report_is_no_plan_for_attention() -> None:
+    case = relative(20, 20)
+    query, key, value, _ = case.arrays
+    _, info = subquad.toeplitz_attention(*case.arrays, **case.options, return_info=True)
+    assert "Plan" in repr(info.plan)
+    assert "exact" in repr(info)
+    with pytest.raises(ValueError, match="`plan` was made for"):
+        subquad.attention(query, key, value, plan=info.plan)
