@@ -245,3 +245,85 @@ def test_refusals(
 ) -> None:
     with pytest.raises(error, match=message):
         namespace.attention_loss_grad(*arrays, **options)
+
+
+# A general matrix for every lag: n + m - 1 of them.
+SUPPORT = [(0, 0), (1, 2), (2, 1), (2, 2)]
+
+
+def by_position(seed: int = 0, dtype: str = "float64") -> tuple[list[Array], dict[str, Any]]:
+    arrays = problem(SHAPES, seed, dtype)
+    weights = np.random.default_rng(seed + 1).standard_normal((4, 8 + 70 - 1)).astype(dtype)
+    return arrays, {"rope_weights": weights, "support": SUPPORT}
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "polynomial", "degree": 4}])
+@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-12), ("float32", 1e-4)])
+def test_positions_equal_the_definition(options: dict[str, Any], dtype: str, error: float) -> None:
+    arrays, positions = by_position(dtype=dtype)
+    options = {**positions, **options}
+    found = grad_of(*arrays, **options)
+    assert found.dtype == dtype
+    assert relative(found, twin_of(*arrays, **options)) < error
+
+
+def test_positions_are_differences() -> None:
+    arrays, positions = by_position()
+    A1, X, A2, A3, Y, E = arrays
+    lags = np.arange(8)[:, np.newaxis] - np.arange(70) + 69
+
+    def loss(x: Array) -> float:
+        logits = np.zeros((8, 70))
+        for row, (a, b) in zip(positions["rope_weights"], SUPPORT, strict=True):
+            logits += (A1 @ x)[:, a, np.newaxis] * row[lags] * A2[:, b]
+        powers = np.exp(logits / 3)
+        out = powers / powers.sum(axis=1, keepdims=True) @ A3 @ Y
+        return 0.5 * float(((out - E) ** 2).sum())
+
+    grad = grad_of(*arrays, **positions)
+    for index in np.ndindex(X.shape):
+        ends = []
+        for step in (1e-5, -1e-5):
+            moved = X.copy()
+            moved[index] += step
+            ends.append(loss(moved))
+        assert abs((ends[0] - ends[1]) / 2e-5 - grad[index]) < 1e-8
+
+
+def test_positions_of_ones_are_none() -> None:
+    arrays, _ = by_position()
+    ones: dict[str, Any] = {"rope_weights": np.ones((3, 77)), "support": [(0, 0), (1, 1), (2, 2)]}
+    assert relative(grad_of(*arrays, **ones), grad_of(*arrays)) < 1e-12
+
+
+def test_positions_reach_a_budget() -> None:
+    arrays, positions = by_position()
+    positions["rope_weights"] = 0.05 * positions["rope_weights"]
+    found = grad_of(*arrays, **positions, method="polynomial", eps=1e-2)
+    assert relative(found, grad_of(*arrays, **positions)) < 1e-2
+
+
+@pytest.mark.parametrize("module", NAMESPACES)
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"support": None}, "`support` must be given with `rope_weights`"),
+        ({"rope_weights": None}, "`rope_weights` must be given with `support`"),
+        ({"support": SUPPORT[:3]}, r"`rope_weights` must have shape \(t, n \+ m - 1\) = \(3, 77\)"),
+        ({"rope_weights": np.ones((4, 78))}, r"= \(4, 77\), got \(4, 78\)"),
+        ({"rope_weights": np.full((4, 77), np.nan)}, "`rope_weights` must be finite"),
+        ({"support": [(0, 0), (1, 3), (1, 1), (2, 2)]}, "from 0 to E - 1 = 2, got 3"),
+        (
+            {"rope_weights": np.full((4, 77), 1e3), "method": "polynomial", "degree": 3},
+            "the logits must be bounded by 16",
+        ),
+        (
+            {"method": "polynomial", "eps": 1e-4},
+            "Toeplitz terms, more than there are keys, 70",
+        ),
+    ],
+)
+def test_positions_that_do_not_fit(module: ModuleType, changed: dict[str, Any], match: str) -> None:
+    arrays, positions = by_position()
+    with pytest.raises(ValueError, match=match):
+        module.attention_loss_grad(*arrays, **{**positions, **changed})

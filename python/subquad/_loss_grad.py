@@ -10,8 +10,19 @@ from ._arrays import FLOATS, Array, Operand, result_dtype, stored, wide
 from ._attention import attention
 from ._finite import refuse_nonfinite
 from ._gradient import attention_grad
-from ._loss import centred_keys, check_method, choose_polynomial, scale_of, take_chain
+from ._loss import (
+    Accuracy,
+    Positions,
+    centred_keys,
+    check_method,
+    choose_by_position,
+    choose_polynomial,
+    scale_of,
+    take_chain,
+    take_positions,
+)
 from ._polynomial import polynomial_attention, polynomial_attention_grad
+from ._toeplitz_attention import toeplitz_attention, toeplitz_attention_grad
 
 __all__ = ["attention_loss_grad"]
 
@@ -28,6 +39,8 @@ def attention_loss_grad(
     method: str = "exact",
     eps: float | None = None,
     degree: int | None = None,
+    rope_weights: Array | None = None,
+    support: Array | None = None,
 ) -> Any:
     r"""Gradient of the squared error of attention with respect to the product of its projections.
 
@@ -56,6 +69,11 @@ def attention_loss_grad(
         at most :math:`\epsilon e^s` on all logits s, means of keys taken out.
     degree : int, optional
         For "polynomial", of this degree, and the best in that sense. One of the two is needed.
+    rope_weights : array_like, shape (t, n + m - 1), optional
+        Matrices :math:`W_{i-j}` between the two sides of a logit, :math:`(A_1 X)_i W_{i-j} A_{2,j}`, as
+        the `weights` of `subquad.toeplitz_attention`: the problem of [2]_.
+    support : array_like of int, shape (t, 2), optional
+        With `rope_weights`, the entries of the matrices that are not zero.
 
     Returns
     -------
@@ -66,7 +84,8 @@ def attention_loss_grad(
     Raises
     ------
     ValueError
-        If shapes do not fit together or a number is not finite; if `method` is unknown, or `eps` or
+        If shapes do not fit together or a number is not finite; if one of `rope_weights` and `support` is
+        given without the other; if `method` is unknown, or `eps` or
         `degree` is given for "exact"; for "polynomial" if not one of them is given, if the bound on the
         logits exceeds 16, or no degree up to 24 reaches `eps`, or the least one that does has more
         features than there are keys, so that "exact" costs less. All with the numbers.
@@ -96,6 +115,7 @@ def attention_loss_grad(
     ----------
     .. [1] J. Alman and Z. Song, "The fine-grained complexity of gradient computation for training
        large language models", arXiv:2402.04497.
+    .. [2] "RoPE attention can be trained in almost linear time", arXiv:2412.17316.
 
     Examples
     --------
@@ -112,6 +132,7 @@ def attention_loss_grad(
     """
     given = take_chain(A1, X, A2, A3, Y, E)
     accuracy = check_method(method, eps, degree)
+    positions = take_positions(rope_weights, support, given)
     sigma = scale_of(scale, given[1].shape[1])
     result = result_dtype(*(operand.dtype for operand in given))
     compute = np.dtype(np.float64 if result == "float64" else np.float32)
@@ -120,22 +141,45 @@ def attention_loss_grad(
         query, value = a1 @ x, a3 @ y
     _require_finite(query, value)
     with np.errstate(over="ignore", invalid="ignore"):
-        if accuracy is None:
+        if positions is not None:
+            slope = _by_position(query, key, value, e, sigma, accuracy, positions)
+        elif accuracy is None:
             out, lse = attention(query, key, value, scale=sigma, return_lse=True)
-            grads = attention_grad(
+            slope = attention_grad(
                 out - e, query, key, value, scale=sigma, forward=(out, lse), wrt=("query",)
-            )
+            ).query
         else:
             key = centred_keys(key)
             c = choose_polynomial(query, key, sigma, accuracy)
             out = polynomial_attention(query, key, value, c, scale=sigma)
-            grads = polynomial_attention_grad(
+            slope = polynomial_attention_grad(
                 out - e, query, key, value, c, scale=sigma, wrt=("query",)
-            )
-        total = a1.T @ grads.query
+            ).query
+        total = a1.T @ slope
     _require_finite(total)
     dtype = given[1].dtype if given[1].dtype in FLOATS else compute.name
     return given[1].give_back(stored(total, dtype), dtype)
+
+
+def _by_position(
+    query: Any,
+    key: Any,
+    value: Any,
+    e: Any,
+    scale: float,
+    accuracy: Accuracy | None,
+    positions: Positions,
+) -> Any:
+    """Return the gradient with respect to the queries, with matrices for relative positions."""
+    weights, support = positions
+    c = None
+    if accuracy is not None:
+        c = choose_by_position(query, key, scale, accuracy, positions)
+    arrays = (query, key, value, weights)
+    out = toeplitz_attention(*arrays, support=support, coefficients=c, scale=scale)
+    return toeplitz_attention_grad(
+        out - e, *arrays, support=support, coefficients=c, scale=scale, wrt=("query",)
+    ).query
 
 
 def _laid_out(operand: Operand, compute: np.dtype[Any]) -> Any:

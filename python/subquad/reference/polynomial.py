@@ -14,7 +14,15 @@ from .._arrays import Array
 from .._coefficients import check_accuracy, check_degree, count_features, take_matrix, take_pair
 from .._factors import refuse_row_sum, take_columns
 from .._finite import refuse_nonfinite
-from .._loss import centred_keys, check_method, choose_polynomial, scale_of, take_chain
+from .._loss import (
+    centred_keys,
+    check_method,
+    choose_by_position,
+    choose_polynomial,
+    scale_of,
+    take_chain,
+    take_positions,
+)
 from .._options import check_scale
 from ._heads import Floats, numbers
 
@@ -137,6 +145,8 @@ def attention_loss_grad(
     method: str = "exact",
     eps: float | None = None,
     degree: int | None = None,
+    rope_weights: Array | None = None,
+    support: Array | None = None,
 ) -> Any:
     """Gradient with respect to X of ``0.5 * ||softmax(scale * A1 X A2^T) A3 Y - E||_F^2``.
 
@@ -146,19 +156,27 @@ def attention_loss_grad(
     """
     given = take_chain(A1, X, A2, A3, Y, E)
     accuracy = check_method(method, eps, degree)
+    positions = take_positions(rope_weights, support, given)
     a1, x, a2, a3, y, e = (numbers(operand) for operand in given)
     sigma = scale_of(scale, x.shape[1])
-    if accuracy is not None:
+    if accuracy is not None and positions is None:
         a2 = centred_keys(a2)
     with np.errstate(over="ignore", invalid="ignore"):
         query = a1 @ x
-        logits = sigma * (query @ a2.T)
+        # Row (i, j) is W_{i-j} A2_j, with W = 1 where there are no matrices.
+        turned = np.broadcast_to(a2, (len(query), *a2.shape))
+        if positions is not None:
+            turned = _turned(a2, len(query), *positions)
+        logits = sigma * np.einsum("ia,ija->ij", query, turned)
     if not np.isfinite(logits).all():
         refuse_nonfinite((), logits.dtype)
     if accuracy is None:
         slopes = powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     else:
-        terms = choose_polynomial(query, a2, sigma, accuracy)
+        if positions is None:
+            terms = choose_polynomial(query, a2, sigma, accuracy)
+        else:
+            terms = choose_by_position(query, a2, sigma, accuracy, positions)
         powers, slopes = polyval(logits, terms), polyval(logits, polyder(terms))
     total = powers.sum(axis=1, keepdims=True)
     f = powers / total
@@ -167,7 +185,16 @@ def attention_loss_grad(
     q = c @ h.T
     # The slope of exp is exp: then this is f * q - (f * q).sum(axis=1, keepdims=True) * f.
     p = slopes / total * (q - (f * q).sum(axis=1, keepdims=True))
-    return sigma * (a1.T @ p @ a2)
+    return sigma * (a1.T @ np.einsum("ij,ija->ia", p, turned))
+
+
+def _turned(key: Floats, queries: int, weights: Any, support: Any) -> Floats:
+    """Multiply every key by the matrix of its distance from every query, shape (n, m, k)."""
+    lags = np.arange(queries)[:, np.newaxis] - np.arange(len(key)) + len(key) - 1
+    turned = np.zeros((queries, *key.shape))
+    for row, (a, b) in zip(weights.astype(np.float64), support, strict=True):
+        turned[:, :, a] += row[lags] * key[:, b]
+    return turned
 
 
 def _monomials(d: int, degree: int) -> Iterator[tuple[int, ...]]:
