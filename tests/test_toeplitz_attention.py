@@ -222,15 +222,22 @@ def test_a_degree_is_a_polynomial_close_to_exp(degree: int) -> None:
         close(getattr(found, name), getattr(expected, name))
 
 
-def test_gradients_only_of_what_is_asked_for() -> None:
-    case = relative(12, 12)
-    upstream = np.ones((12, 2))
-    grads = subquad.toeplitz_attention_grad(
-        upstream, *case.arrays, **case.options, wrt=("weights",)
-    )
-    assert (grads.query, grads.key, grads.value) == (None, None, None)
-    every = subquad.toeplitz_attention_grad(upstream, *case.arrays, **case.options)
-    assert np.array_equal(grads.weights, every.weights)
+@pytest.mark.parametrize("polynomial", POLYNOMIALS)
+@pytest.mark.parametrize("asked", [*NAMES, "coefficients"])
+def test_gradients_only_of_what_is_asked_for(polynomial: dict[str, Any], asked: str) -> None:
+    case = relative(12, 12, size=0.5)
+    options, upstream = {**case.options, **polynomial}, np.ones((12, 2))
+    if asked == "coefficients" and not polynomial:
+        with pytest.raises(ValueError, match="`wrt` must name arguments that were given"):
+            subquad.toeplitz_attention_grad(upstream, *case.arrays, **options, wrt=(asked,))
+        return
+    grads = subquad.toeplitz_attention_grad(upstream, *case.arrays, **options, wrt=(asked,))
+    every = subquad.toeplitz_attention_grad(upstream, *case.arrays, **options)
+    for name in (*NAMES, "coefficients"):
+        if name == asked:
+            assert np.array_equal(getattr(grads, name), getattr(every, name))
+        else:
+            assert getattr(grads, name) is None
 
 
 def test_other_libraries() -> None:

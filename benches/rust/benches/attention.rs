@@ -28,7 +28,7 @@ impl Arrays {
 
     fn problem(&self, visible: Visible) -> Problem<'_> {
         let (query, key, value) = (self.rows(0), self.rows(1), self.rows(2));
-        let head = Head { query, key, value, mask: None, bias: None, lags: None };
+        let head = Head { query, key, value, mask: None, bias: None, lags: None, weights: None };
         let scale = 1.0 / (self.shape.2 as f64).sqrt();
         Problem::new(vec![head], scale, visible).expect("shapes agree")
     }
@@ -89,7 +89,7 @@ fn gradient(c: &mut Criterion) {
             b.iter(|| {
                 let [query, key, value] =
                     grads.each_mut().map(|grad| Some(MatCell::from_slice(grad, n, d)));
-                let to = HeadGradients { query, key, value, bias: None, lags: None };
+                let to = HeadGradients { query, key, value, bias: None, lags: None, weights: None };
                 backward(&problem, &[upstream], &[to], Par::seq()).expect("nobody asks to stop")
             });
         });

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
-
-__all__ = ["product_rounding"]
+__all__ = ["product_error"]
 
 
-def product_rounding(lags: int, compute: np.dtype[Any]) -> float:
-    """Bound the error of an entry over the norms of the numbers of the matrix and of the vector."""
-    roundoff = float(np.finfo(compute).eps) / 2.0
-    return 20.0 * (math.log2(max(lags, 2)) + 2.0) * roundoff
+def product_error(lags: int) -> float:
+    """Bound the error of an entry over a unit of roundoff and the norms of the two factors."""
+    return 20.0 * (math.log2(max(lags, 2)) + 2.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ from .. import _subquad
 from .._arrays import Operand, wide
 from .._finite import refuse_nonfinite
 from .._layout import expand
-from .._problem import Stats
+from .._problem import Problem, Stats
 from .._shapes import Shape
 from .arguments import Relative
 from .head import Floats, RelativeHead
@@ -140,17 +140,16 @@ def exact_bounds(
     The kernel is that of `attention`, whose bound takes from queries and keys no more than the largest
     logit and the number of operations behind one: `sizes` stand in for them.
     """
-    problem = call.problem
-    return _bounds(sizes, columns, out, problem.shift, problem.workers)
+    return _bounds(call.problem, sizes, columns, out, call.problem.shift)
 
 
-def exact_rows(head: RelativeHead, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
+def exact_rows(call: Relative, head: RelativeHead, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """Compute some rows of a head in float64, and bound the error of each."""
     out, bound = np.empty((len(rows), head.value.shape[1])), np.empty(len(rows))
     for where, block, columns, shift in _runs(head, rows):
         found, _ = _forward_rows(head, columns, shift)
         out[where] = found[rows[where] - block.start]
-        bounds, _ = _bounds(head.sizes[block], columns, found, shift, head.workers)
+        bounds, _ = _bounds(call.problem, head.sizes[block], columns, found, shift)
         bound[where] = bounds[rows[where] - block.start]
     return out, bound
 
@@ -207,27 +206,18 @@ def _forward_rows(head: RelativeHead, columns: Columns, shift: int | None) -> tu
 
 
 def _bounds(
-    sizes: Floats, columns: Columns, out: Numbers, shift: int | None, workers: int
+    problem: Problem, sizes: Floats, columns: Columns, out: Numbers, shift: int | None
 ) -> tuple[Floats, Floats]:
+    """Bound the errors of rows of `attention` whose logits are as large, after as many operations."""
     width = 2 * columns.left.shape[-1] + 2
     query = np.zeros((*sizes.shape, width))
     query[..., 0] = sizes
     key = np.zeros((1, width))
     key[0, 0] = 1.0
     key = np.broadcast_to(key, (*columns.value.shape[:-1], width))
-    return _subquad.attention_bounds(
-        query,
-        key,
-        columns.value,
-        None,
-        None,
-        None,
-        out,
-        scale=1.0,
-        shift=shift,
-        window=None,
-        workers=workers,
-    )
+    return replace(
+        problem, query=query, key=key, value=columns.value, scale=1.0, shift=shift
+    ).bounds(out)
 
 
 def _gather(operand: Operand, columns: NDArray[np.intp], compute: np.dtype[Any]) -> Numbers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +123,7 @@ def backward(call: Relative, done: Done, grad_out: Numbers, sums: dict[str, Numb
     for index, found in done.heads.items():
         head = _in_type(relative_head(call, index), found.double)
         upstream = grad_out[index].astype(np.float64)
-        slopes = _head_slopes(call, head, found, done.raw[index], upstream, by_power)
+        slopes = _head_slopes(call, head, found, done.raw[index], upstream, to, by_power)
         _add(call, index, slopes, to)
     exact = [index for index in problem.heads() if index not in done.heads]
     if exact and done.columns is not None:
@@ -161,7 +161,7 @@ def _by_polynomial(
         if not double:
             head = head.double()
         if call.coefficients is None:
-            raw[direct], bound[direct] = exact_rows(head, direct)
+            raw[direct], bound[direct] = exact_rows(call, head, direct)
         else:
             rows, total, doubt = polynomial_rows(head, direct, call.coefficients)
             require_sums(index if call.problem.shapes.lead else (), direct, total, doubt)
@@ -186,6 +186,7 @@ def _head_slopes(
     found: HeadDone,
     out: Numbers,
     upstream: Floats,
+    wanted: Container[str],
     by_power: Numbers | None,
 ) -> Slopes:
     """Differentiate one head by a polynomial: its sums, and the rows from all keys."""
@@ -197,7 +198,8 @@ def _head_slopes(
     total = np.where(summed, found.total, 1.0)
     by_row = np.where(summed[:, np.newaxis], upstream / total[:, np.newaxis], 0.0)
     by_total = -(by_row * (out - head.mean)).sum(axis=1)
-    take_sums_grad(head, c, found.unit * by_row, by_total, slopes, by_power=by_power)
+    rows = found.unit * by_row
+    take_sums_grad(head, c, rows, by_total, slopes, wanted=wanted, by_power=by_power)
     if found.direct.size:
         exact, given = _in_type(head, double=True), upstream[found.direct]
         if call.coefficients is None:
@@ -218,7 +220,7 @@ def _meet(call: Relative, done: Done, exact: list[Shape]) -> None:
         rows = rows[call.seen()[rows] > 0]
         if rows.size:
             head = relative_head(call, index).double()
-            found, bound = exact_rows(head, rows)
+            found, bound = exact_rows(call, head, rows)
             done.raw[index][rows] = found
             rounding = 2.0**-23 * np.linalg.norm(found, axis=1)
             done.bound[index][rows] = bound + rounding

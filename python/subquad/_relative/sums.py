@@ -9,7 +9,7 @@ them, the empty word's too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from .. import _subquad
 from .._centring import ROUNDOFF
 from .._terms import Words, add_slopes, multiply, words
-from ._fft import product_rounding
+from ._fft import product_error
 from .head import Floats, RelativeHead
 from .rows import Slopes
 
 __all__ = ["Sums", "take_sums", "take_sums_grad"]
 
 Numbers = NDArray[Any]
+
+# Arguments whose gradients the kernel adds up, in its order.
+_NAMES = ("query", "key", "value", "weights")
 
 # Words that are multiplied at a time: their sum is in the compute type, that of all chunks in float64.
 _MOST_WORDS = 64
@@ -71,6 +74,7 @@ def take_sums(head: RelativeHead, coefficients: Floats) -> Sums:
     totals, doubt, sizes = np.zeros(shape), np.zeros(head.queries), np.zeros(head.queries)
     roundoff, tiny = float(np.finfo(compute).eps) / 2.0, float(np.finfo(compute).tiny)
     lost, terms, chunks = 0.0, 0, 0
+    by_product = product_error(max(1, head.weights.shape[1]))
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for some in _chunks(head, coefficients):
             left = _counts(head, some) * compute.type(coefficients[some.length])
@@ -79,12 +83,12 @@ def take_sums(head: RelativeHead, coefficients: Floats) -> Sums:
             part = np.zeros(shape, compute)
             _multiply(weights, left, right, columns, part, workers=head.workers)
             totals += part
-            # Cauchy and Schwarz: no entry of a product exceeds the norms of its factors. Rows of
-            # `columns` have norms of at most the square root of 2.
+            # No entry of a product exceeds the norms of its factors, nor its error the same times
+            # `by_product`. Rows of `columns` have norms of at most the square root of 2.
             norms = math.sqrt(2.0) * _norms(weights) * _norms(right)
             size = norms @ np.abs(left).astype(np.float64)
-            steps = (3.0 * some.length + len(left) + 16.0) * roundoff
-            doubt += (product_rounding(weights.shape[1], compute) + steps) * size
+            steps = 3.0 * some.length + len(left) + 16.0
+            doubt += (by_product + steps) * roundoff * size
             sizes += size
             lost += tiny * float((1.0 + np.abs(left).max(axis=1, initial=0.0)) @ (1.0 + norms))
             terms, chunks = terms + len(left), chunks + 1
@@ -99,37 +103,44 @@ def take_sums_grad(
     total: Floats,
     into: Slopes,
     *,
+    wanted: Container[str],
     by_power: Floats | None,
 ) -> None:
     """Add the gradient of the sums, given that with respect to `Sums.rows` and `Sums.total`.
 
-    That with respect to the coefficients goes to `by_power` if given.
+    Of `into` only what belongs to arguments in `wanted`; the gradient with respect to the coefficients
+    goes to `by_power` if given.
     """
-    compute, (columns, unit) = head.value.dtype, _columns(head)
+    compute, (columns, unit), counted = head.value.dtype, _columns(head), by_power is not None
     given = np.concatenate([rows, total[:, np.newaxis]], axis=1).astype(compute)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for some in _chunks(head, coefficients if by_power is None else np.ones(len(coefficients))):
+        for some in _chunks(head, np.ones(len(coefficients)) if counted else coefficients):
             counts = _counts(head, some)
             left, right = counts * multiply(head.left, some), multiply(head.right, some)
             weights = _by_lag(head, some)
-            slopes = [np.zeros_like(x) for x in (left, right, columns, weights)]
+            slopes = [
+                np.zeros_like(x) if name in wanted or (name == "query" and counted) else None
+                for name, x in zip(_NAMES, (left, right, columns, weights), strict=True)
+            ]
             _subquad.rescaled_toeplitz_grad(
                 weights, left, right, columns, given, *slopes, workers=head.workers
             )
-            if by_power is not None:
+            if by_power is not None and slopes[0] is not None:
                 by_power[some.length] += np.vdot(left.astype(np.float64), slopes[0])
             # The coefficient is left out above, so that its own gradient does not vanish with it.
             c = compute.type(coefficients[some.length])
             if c == 0:
                 continue
-            into.value += (c / unit) * slopes[2][:, :-1]
-            slopes[3][:, : head.hidden_lags] = 0
-            for numbers, slope, to in (
-                (head.left, c * counts * slopes[0], into.left),
-                (head.right, c * slopes[1], into.right),
-                (head.weights, c * slopes[3], into.weights),
-            ):
-                add_slopes(numbers, some, slope, to, head.workers)
+            d_left, d_right, d_columns, d_weights = slopes
+            if d_left is not None and "query" in wanted:
+                add_slopes(head.left, some, c * counts * d_left, into.left, head.workers)
+            if d_right is not None:
+                add_slopes(head.right, some, c * d_right, into.right, head.workers)
+            if d_columns is not None:
+                into.value += (c / unit) * d_columns[:, :-1]
+            if d_weights is not None:
+                d_weights[:, : head.hidden_lags] = 0
+                add_slopes(head.weights, some, c * d_weights, into.weights, head.workers)
 
 
 def _multiply(*arrays: Numbers, workers: int) -> None:
