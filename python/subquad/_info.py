@@ -108,9 +108,9 @@ class Gradients:
 
     Attributes
     ----------
-    query, key, value, bias, coefficients, weights : array or None
-        None where the argument was not given or not named in `wrt`. Integer arguments get the dtype
-        of the output.
+    query, key, value, bias, coefficients, weights, x : array or None
+        None where the function has no such argument, or it was not given or not named in `wrt`. Integer
+        arguments get the dtype of the output.
     """
 
     query: Any = None
@@ -119,3 +119,4 @@ class Gradients:
     bias: Any = None
     coefficients: Any = None
     weights: Any = None
+    x: Any = None

@@ -5,7 +5,7 @@ plain numpy and float64, or, where the answer is a set, in exact arithmetic. Res
 arrays. The tests compare the library with these; read them to see what it computes.
 """
 
-from . import halfspace, polynomial, rope
+from . import halfspace, polynomial, rope, toeplitz
 from ._attention import attention, attention_grad, merge, plan
 from ._polynomial import polynomial_attention, polynomial_attention_grad
 from ._toeplitz_attention import toeplitz_attention, toeplitz_attention_grad
@@ -20,6 +20,7 @@ __all__ = [
     "polynomial_attention",
     "polynomial_attention_grad",
     "rope",
+    "toeplitz",
     "toeplitz_attention",
     "toeplitz_attention_grad",
 ]

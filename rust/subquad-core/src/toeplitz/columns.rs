@@ -71,18 +71,16 @@ pub(super) unsafe fn deliver<T: Transform>(
     from: Given<T>,
 ) -> bool {
     let rows = out[group[0].0].rows();
-    let moved = from.ptr != out[group[0].0].at(0, group[0].1);
+    let is_there = from.ptr == out[group[0].0].at(0, group[0].1);
     let mut bad = [T::ZERO; 16];
     for i in 0..rows {
-        let row = from.at(i);
-        for (lane, &(matrix, column)) in group.iter().enumerate() {
-            // SAFETY: the row has a number for every lane; the columns are ours.
-            unsafe {
-                let x = *row.add(lane);
-                bad[lane] = bad[lane] + x * T::ZERO;
-                if moved {
-                    *out[matrix].at(i, column) = x;
-                }
+        // SAFETY: the row has a number for every column of the group.
+        let row = unsafe { std::slice::from_raw_parts(from.at(i), group.len()) };
+        bad.iter_mut().zip(row).for_each(|(bad, &x)| *bad = *bad + x * T::ZERO);
+        if !is_there {
+            for (&x, &(matrix, column)) in row.iter().zip(group) {
+                // SAFETY: the entry exists, and the column is ours.
+                unsafe { *out[matrix].at(i, column) = x };
             }
         }
     }

@@ -162,10 +162,8 @@ impl<T: Transform> Call<'_, T> {
                 return Vec::new();
             }
             let some = weights.slice_rows(i * lanes..weights.rows().min((i + 1) * lanes));
-            let make = || Room::new(self.plan, self.isa);
-            pool.with(make, |room| {
-                spectra(self.plan, self.isa, self.extent, &some, self.transpose, room)
-            })
+            let make = || Room::new(self.plan, self.isa, weights.rows());
+            pool.with(make, |room| spectra(self.plan, self.extent, &some, self.transpose, room))
         })?;
         Ok(spectra.into_iter().flatten().collect())
     }

@@ -40,8 +40,8 @@ pub fn rescaled_sum<T: Transform>(
     let par = par.for_work(terms.plan.work(terms.isa) * terms.packs() as u64);
     let shared = match terms.share() {
         true => {
-            let mut room = Room::new(&terms.plan, terms.isa);
-            spectra(&terms.plan, terms.isa, terms.extent, weights, false, &mut room).pop()
+            let mut room = Room::new(&terms.plan, terms.isa, 1);
+            spectra(&terms.plan, terms.extent, weights, false, &mut room).pop()
         }
         false => None,
     };
@@ -137,11 +137,11 @@ impl<T: Transform> Call<'_, T> {
     /// Terms with weights of their own.
     fn own(&self, range: Range<usize>, sums: &mut Sums<T>, s: &mut Scratch<T>, pulse: &Pulse<'_>) {
         let (terms, lanes) = (self.terms, T::lanes(self.terms.isa));
-        let mut room = Room::new(&terms.plan, terms.isa);
+        let mut room = Room::new(&terms.plan, terms.isa, range.len());
         for first in range.clone().step_by(lanes) {
             let chunk = first..range.end.min(first + lanes);
             let weights = terms.weights.slice_rows(chunk.clone());
-            let all = spectra(&terms.plan, terms.isa, terms.extent, &weights, false, &mut room);
+            let all = spectra(&terms.plan, terms.extent, &weights, false, &mut room);
             for (t, spectrum) in chunk.zip(&all) {
                 if pulse.stopped() {
                     return;

@@ -4,31 +4,36 @@ use super::{Extent, Transform};
 use crate::linalg::fft::{From, Job, Plan, Taken, To, at};
 use crate::mat::MatRef;
 use crate::scratch::Buffer;
-use crate::simd::{Float, Isa};
+use crate::simd::{Float, Isa, Level};
 
 /// Zeros and a workspace for [`spectra`].
 pub(super) struct Room<T> {
+    isa: Isa,
     rows: Buffer<T>,
     work: Buffer<T>,
 }
 
 impl<T: Transform> Room<T> {
-    pub fn new(plan: &Plan<T>, isa: Isa) -> Self {
-        Self { rows: Buffer::new(plan.n * T::lanes(isa)), work: Buffer::new(plan.workspace(isa)) }
+    /// For at most so many rows of weights at a time. Short vectors are enough for few.
+    pub fn new(plan: &Plan<T>, isa: Isa, most: usize) -> Self {
+        let narrow = Isa(Level::Portable);
+        let isa = if most <= T::lanes(narrow) { narrow } else { isa };
+        let rows = Buffer::new(plan.n * T::lanes(isa));
+        Self { isa, rows, work: Buffer::new(plan.workspace(isa)) }
     }
 }
 
-/// The spectra of rows of weights, at most as many as there are lanes: 2 n numbers each, in the order of the
+/// The spectra of rows of weights, at most as many as the room is for and as there are lanes: 2 n numbers each, in the order of the
 /// transform and with its factor 1 / n; of the transposed matrices if asked for.
 pub(super) fn spectra<T: Transform>(
     plan: &Plan<T>,
-    isa: Isa,
     extent: Extent,
     weights: &MatRef<'_, T>,
     transpose: bool,
     room: &mut Room<T>,
 ) -> Vec<Vec<T>> {
-    let (n, lanes, count) = (plan.n, T::lanes(isa), weights.rows());
+    let (n, isa, count) = (plan.n, room.isa, weights.rows());
+    let lanes = T::lanes(isa);
     assert!(count <= lanes && weights.cols() == extent.lags() && n >= extent.lags());
     let rows = room.rows.slice(n * lanes);
     rows.fill(T::ZERO);

@@ -39,10 +39,14 @@ impl<T: Float> Plan<T> {
     /// If it is not one of the lengths that [`embedding_length`] gives.
     pub fn new(n: usize) -> Self {
         let mut base = n;
-        let mut twiddles = Vec::new();
+        let mut twiddles: Vec<Buffer<T>> = Vec::new();
         while base > 10 || base == n {
             assert!(base.is_multiple_of(4), "a length of transforms");
-            twiddles.push(quarter(base));
+            let table = match twiddles.last() {
+                None => whole(n),
+                Some(above) => fourth(above, base),
+            };
+            twiddles.push(table);
             base /= 4;
         }
         assert!([3, 4, 5, 6, 8, 10].contains(&base), "a length of transforms");
@@ -89,30 +93,61 @@ pub(crate) fn at(m: usize, k: usize) -> usize {
     }
 }
 
-fn quarter<T: Float>(m: usize) -> Buffer<T> {
+/// The table of twiddles of length `m`.
+fn whole<T: Float>(m: usize) -> Buffer<T> {
+    let roots = Roots::new(m);
     let mut table = Buffer::new(m / 4 * 6);
     for (k, to) in table.slice(m / 4 * 6).chunks_exact_mut(6).enumerate() {
         for j in 1..4 {
-            let (re, im) = root(j * k, m);
+            let (re, im) = roots.get(j * k);
             (to[2 * j - 2], to[2 * j - 1]) = (T::from_f64(re), T::from_f64(im));
         }
     }
     table
 }
 
-/// exp(-2 pi i k / m) for k < m, to within 4e-16: by symmetry the angle is at most pi / 4, where it is rounded
-/// twice, and so is the result.
-pub(super) fn root(k: usize, m: usize) -> (f64, f64) {
-    let (k, m) = (k as u64, m as u64);
-    // Eighths of a turn, counted from the nearest quarter.
-    let quarter = (8 * k + m) / (2 * m) % 4;
-    let rest = 4 * k as i64 - ((8 * k + m) / (2 * m) * m) as i64;
-    let angle = std::f64::consts::FRAC_PI_2 * rest as f64 / m as f64;
-    let (sin, cos) = angle.sin_cos();
-    match quarter {
-        0 => (cos, -sin),
-        1 => (-sin, -cos),
-        2 => (-cos, sin),
-        _ => (sin, cos),
+/// The same for length `m` from that of length `4 m`, which has its roots among others.
+fn fourth<T: Float>(above: &Buffer<T>, m: usize) -> Buffer<T> {
+    let mut table = Buffer::new(m / 4 * 6);
+    for (k, to) in table.slice(m / 4 * 6).chunks_exact_mut(6).enumerate() {
+        // SAFETY: the table above is four times as long.
+        to.copy_from_slice(unsafe { std::slice::from_raw_parts(above.as_ptr().add(24 * k), 6) });
+    }
+    table
+}
+
+/// The numbers exp(-2 pi i k / m) for k < m, to within 4e-16: angles up to pi / 4 are rounded twice, and so are
+/// their sine and cosine; for the rest there is symmetry.
+pub(super) struct Roots {
+    m: usize,
+    /// Cosine and sine for an eighth of a turn.
+    eighth: Vec<(f64, f64)>,
+}
+
+impl Roots {
+    /// # Panics
+    ///
+    /// If 4 does not divide `m`.
+    pub fn new(m: usize) -> Self {
+        assert!(m.is_multiple_of(4));
+        let of = |d| {
+            let (sin, cos) = (2.0 * std::f64::consts::PI * d as f64 / m as f64).sin_cos();
+            (cos, sin)
+        };
+        Self { m, eighth: (0..=m / 8).map(of).collect() }
+    }
+
+    pub fn get(&self, k: usize) -> (f64, f64) {
+        // Quarters of a turn, to the nearest, and what is left.
+        let quarter = (8 * k + self.m) / (2 * self.m);
+        let rest = k as isize - (quarter * self.m / 4) as isize;
+        let (cos, sin) = self.eighth[rest.unsigned_abs()];
+        let sin = if rest < 0 { -sin } else { sin };
+        match quarter % 4 {
+            0 => (cos, -sin),
+            1 => (-sin, -cos),
+            2 => (-cos, sin),
+            _ => (sin, cos),
+        }
     }
 }

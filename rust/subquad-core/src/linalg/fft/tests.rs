@@ -1,6 +1,6 @@
 //! Transforms against their definition.
 
-use super::plan::{root, span};
+use super::plan::{Roots, span};
 use super::{From, Job, Plan, Taken, To, Transform, embedding_length};
 use crate::scratch::Buffer;
 use crate::simd::{Float, Isa};
@@ -17,9 +17,10 @@ fn lengths_are_the_least_there_are() {
 #[test]
 fn roots_are_near() {
     for m in [4, 12, 20, 64, 1280, 3 << 12] {
+        let roots = Roots::new(m);
         for k in 0..m {
             let angle = -2.0 * std::f64::consts::PI * k as f64 / m as f64;
-            let (re, im) = root(k, m);
+            let (re, im) = roots.get(k);
             assert!((re - angle.cos()).abs() < 3e-15 && (im - angle.sin()).abs() < 3e-15);
             let one = re * re + im * im;
             assert!((one - 1.0).abs() < 5e-16, "{k} of {m}: {one}");
