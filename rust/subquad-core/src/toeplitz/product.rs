@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// Multiplications of a plain product that take as long as one row of a transform.
 const MULTIPLICATIONS_PER_ROW: usize = 40;
 
+/// Columns that a plain product does at once.
+const LEAST_COLUMNS: usize = 8;
+
 /// `out[m] = T x[m]` of shape `L x C` where the weights of T are row `which[m]` of `weights`, one for each of
 /// the `L + S - 1` lags, and `x[m]` is `S x C`. With `transpose`, `x[m]` is `L x C` and `out[m] = T^t x[m]` is
 /// `S x C`. All `x` must have the shape of the first.
@@ -36,7 +39,9 @@ pub fn product<T: Transform>(
     Error::unless_equal("weights", "L + S - 1", extent.lags(), weights.cols())?;
     let (isa, n) = (Isa::detect(), embedding_length(extent.lags()));
     let (pack, all) = (2 * T::lanes(isa), x.len() * x[0].cols());
-    if rows * columns * all <= MULTIPLICATIONS_PER_ROW * n * all.next_multiple_of(pack) {
+    // Few columns take as long as some.
+    let plain = rows * columns * x.len() * x[0].cols().next_multiple_of(LEAST_COLUMNS);
+    if plain <= MULTIPLICATIONS_PER_ROW * n * all.next_multiple_of(pack) {
         return plainly(weights, which, x, out, (extent, transpose), par);
     }
     let plan = Plan::new(n);

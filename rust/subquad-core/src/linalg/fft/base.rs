@@ -39,12 +39,6 @@ impl<V: Lanes> Complex<V> {
         Self { re: self.re.sub(b.re), im: self.im.sub(b.im) }
     }
 
-    /// Exchanges the parts: what lies between two exchanges is done to the conjugate.
-    #[inline(always)]
-    pub fn swap(self) -> Self {
-        Self { re: self.im, im: self.re }
-    }
-
     /// `self - i b` and `self + i b`.
     #[inline(always)]
     pub fn turn(self, b: Self) -> (Self, Self) {
@@ -172,14 +166,26 @@ pub(super) unsafe fn transform<V: Lanes, const M: usize>(x: [Complex<V>; M]) -> 
     // SAFETY: the caller's promise.
     unsafe {
         match M {
-            3 => y[..3].copy_from_slice(&three([x[0], x[1], x[2]])),
-            4 => y[..4].copy_from_slice(&four([x[0], x[1], x[2], x[3]])),
-            5 => y[..5].copy_from_slice(&five([x[0], x[1], x[2], x[3], x[4]])),
+            3 => {
+                let a = three([x[0], x[1], x[2]]);
+                unroll!(3, i => { y[i] = a[i]; });
+            }
+            4 => {
+                let a = four([x[0], x[1], x[2], x[3]]);
+                unroll!(4, i => { y[i] = a[i]; });
+            }
+            5 => {
+                let a = five([x[0], x[1], x[2], x[3], x[4]]);
+                unroll!(5, i => { y[i] = a[i]; });
+            }
             6 => {
                 let (a, b) = (three([x[0], x[1], x[2]]), three([x[3], x[4], x[5]]));
                 unroll!(3, i => { (y[i], y[i + 3]) = (a[i].add(b[i]), a[i].sub(b[i])); });
             }
-            8 => y[..8].copy_from_slice(&eight([x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]])),
+            8 => {
+                let a = eight([x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]]);
+                unroll!(8, i => { y[i] = a[i]; });
+            }
             10 => {
                 let a = five([x[0], x[1], x[2], x[3], x[4]]);
                 let b = five([x[5], x[6], x[7], x[8], x[9]]);

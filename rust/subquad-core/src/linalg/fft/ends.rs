@@ -86,8 +86,8 @@ impl<V: Lanes> Source<V> for [Scaled<V::T>; 2] {
     unsafe fn row(&self, i: usize) -> Complex<V> {
         // SAFETY: the caller's promise.
         unsafe {
-            let [re, im] = [&self[0], &self[1]]
-                .map(|part| V::load(part.rows.at(i)).mul(V::splat(*part.by.at(i))));
+            let re = V::load(self[0].rows.at(i)).mul(V::splat(*self[0].by.at(i)));
+            let im = V::load(self[1].rows.at(i)).mul(V::splat(*self[1].by.at(i)));
             Complex { re, im }
         }
     }

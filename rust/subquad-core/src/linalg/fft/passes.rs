@@ -53,6 +53,15 @@ unsafe fn scatter<V: Lanes>(y: [Complex<V>; 4], to: [*mut V::T; 4], twiddles: *c
     }
 }
 
+/// Exchanges the parts of all: what lies between two exchanges is done to the conjugates. No closure, which the
+/// compiler may leave outside the instruction set.
+#[inline(always)]
+fn swap<V: Lanes, const M: usize>(x: [Complex<V>; M]) -> [Complex<V>; M] {
+    let mut y = x;
+    unroll!(M, i => { y[i] = Complex { re: x[i].im, im: x[i].re }; });
+    y
+}
+
 /// Twiddles before a backward pass, and its sums.
 ///
 /// # Safety
@@ -65,7 +74,7 @@ unsafe fn gather<V: Lanes>(from: [*const V::T; 4], twiddles: *const V::T) -> [Co
         let b = load::<V>(from[1]).by::<true>(twiddles);
         let c = load::<V>(from[2]).by::<true>(twiddles.add(2));
         let d = load::<V>(from[3]).by::<true>(twiddles.add(4));
-        four([a.swap(), b.swap(), c.swap(), d.swap()]).map(Complex::swap)
+        swap(four(swap([a, b, c, d])))
     }
 }
 
@@ -86,7 +95,8 @@ pub(super) unsafe fn backward<V: Lanes>(
         let mut x = x;
         for k in range {
             let p = [x, x.add(apart * row), x.add(2 * apart * row), x.add(3 * apart * row)];
-            let y = gather::<V>(p.map(<*mut V::T>::cast_const), twiddles.add(6 * k));
+            let from = [p[0].cast_const(), p[1], p[2], p[3]];
+            let y = gather::<V>(from, twiddles.add(6 * k));
             unroll!(4, j => { y[j].store(p[j]); });
             x = x.add(row);
         }
@@ -267,7 +277,7 @@ unsafe fn bases_of<V: Lanes, const M: usize, const ACT: u8>(
                 spectrum = spectrum.add(2 * M);
             }
             if ACT & BACKWARD != 0 {
-                y = transform::<V, M>(y.map(Complex::swap)).map(Complex::swap);
+                y = swap(transform::<V, M>(swap(y)));
             }
             unroll!(M, i => {
                 y[i].store(x.add(row * if ACT & BACKWARD == 0 { i } else { row_of(M, i) }));
