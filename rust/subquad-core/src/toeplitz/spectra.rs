@@ -16,7 +16,7 @@ pub(super) struct Room<T> {
 impl<T: Transform> Room<T> {
     /// For at most so many rows of weights at a time. Short vectors are enough for few.
     pub fn new(plan: &Plan<T>, isa: Isa, most: usize) -> Self {
-        let narrow = Isa(Level::Portable);
+        let narrow = Isa(isa.0.min(Level::V3));
         let isa = if most <= T::lanes(narrow) { narrow } else { isa };
         let rows = Buffer::new(plan.n * T::lanes(isa));
         Self { isa, rows, work: Buffer::new(plan.workspace(isa)) }
