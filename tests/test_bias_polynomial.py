@@ -10,6 +10,7 @@ from approximations import problem, wide
 from numpy.typing import NDArray
 
 import subquad
+from subquad._approximate.lags import planning
 from subquad.toeplitz import Bias
 
 Array = NDArray[Any]
@@ -54,6 +55,13 @@ ROUTES = {
     "learned": FFT,
 }
 Heads = tuple[Array, Array, Array]
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count as if there were so many tokens that every way saves operations, a split the most."""
+    monkeypatch.setattr(planning, "_operations", lambda route, cost, features: 1.0)
+    monkeypatch.setattr(planning, "_transforms", lambda lags: 1e4)
 
 
 def heads(queries: int = TOKENS, keys: int = TOKENS, seed: int = 0) -> Heads:
@@ -213,11 +221,24 @@ def test_a_plan_serves_other_numbers_and_is_not_trusted() -> None:
     assert info.stats["rows_recomputed"] > TOKENS
 
 
-def test_large_logits_are_quadratic_with_the_numbers() -> None:
+def test_large_logits_are_quadratic_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     q, k, v = heads()
     plan = subquad.plan(40.0 * q, k, v, bias=bias_of("t5"), eps=1e-2, method="polynomial")
     assert plan.method == "exact"
     assert plan.reason.startswith("quadratic: d = 3, max|s| <= ")
+
+
+@pytest.mark.parametrize(("name", "route"), ROUTES.items())
+def test_the_cheapest_way_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, route: str) -> None:
+    monkeypatch.undo()
+    queries, keys, values = problem(1, sizes=(60_000, 60_000, 4, 8), size=0.05)
+    bias = bias_of(name, 60_000, 60_000) if name in ("plateau", "learned") else bias_of(name)
+    q, k, v = (np.repeat(x.astype(np.float32), HEADS, axis=0) for x in (queries, keys, values))
+    plan = subquad.plan(q, k, v, bias=bias, eps=2e-2, is_causal=True)
+    assert {head.route for head in plan.heads} == {route}
+    exact, chosen = plan.candidates
+    assert chosen.flops < 0.5 * exact.flops
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from .whole import Whole
 
 __all__ = ["Wish", "choose_lags", "divide", "polynomial_of", "route_of", "whole_of"]
 
-# Tokens of a block; so few queries at the end of the last one would be read in another order of sums.
-_SIZES, _FEW = (128, 256, 512, 1024, 2048, 4096), 32
+# Tokens of a block, in whole tiles of the core; so few queries at the end of the last one would be read in another
+# order of sums.
+_SIZES, _FEW = (192, 384, 960, 1920, 3840), 32
 # Share of the budget for the split of a smooth bias.
 _FOR_SPLIT = 0.2
 # Degrees that are looked at, and the numbers that sums may take.
@@ -147,7 +148,7 @@ def _operations(route: Route, cost: Cost, features: int) -> float:
 
 def _fitting(queries: int, size: int) -> int:
     while 0 < queries % size <= _FEW:
-        size += 16
+        size += 96
     return size
 
 

@@ -105,7 +105,14 @@ def _terms(division: LagDivision) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
     left *= _factors(division)[:, np.newaxis].astype(kind)
     right *= centred.masses.astype(kind)
     ones = np.ones((len(centred.y), 1), kind)
-    return left, right, np.concatenate([values_of(centred), ones], axis=1)
+    values = values_of(centred) / kind.type(_unit(division))
+    return left, right, np.concatenate([values, ones], axis=1)
+
+
+def _unit(division: LagDivision) -> float:
+    """Return a power of two that is not below any value: columns of the same size round alike."""
+    reach = division.measures.reach
+    return 2.0 ** math.ceil(math.log2(reach)) if reach > 0.0 else 1.0
 
 
 def _factors(division: LagDivision) -> Floats:
@@ -125,7 +132,8 @@ def whole_forward(division: LagDivision) -> Far:
     rows = np.zeros((left.shape[1], columns.shape[1]), columns.dtype)
     workers = division.measures.centred.head.workers
     _subquad.rescaled_toeplitz(_tau(division), left, right, columns, rows, workers=workers)
-    return Far(np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, -1]))
+    numerators = rows[:, :-1] * columns.dtype.type(_unit(division))
+    return Far(numerators, np.ascontiguousarray(rows[:, -1]))
 
 
 def whole_backward(
@@ -135,6 +143,7 @@ def whole_backward(
     centred, p = division.measures.centred, division.p
     left, right, columns = _terms(division)
     tau = _tau(division)
+    unit = columns.dtype.type(_unit(division))
     of_left, of_right, of_columns, of_tau = (
         np.zeros(x.shape, columns.dtype) for x in (left, right, columns, tau)
     )
@@ -143,14 +152,14 @@ def whole_backward(
         left,
         right,
         columns,
-        np.concatenate([of_rows, of_masses[:, np.newaxis]], axis=1),
+        np.concatenate([of_rows * unit, of_masses[:, np.newaxis]], axis=1),
         of_left,
         of_right,
         of_columns,
         of_tau,
         workers=centred.head.workers,
     )
-    grads = {"value": np.ascontiguousarray(of_columns[:, :-1])}
+    grads = {"value": of_columns[:, :-1] / unit}
     grads["mass"] = np.einsum("mt,mt->t", of_right, right).astype(np.float64)
     grads["factor"] = np.einsum("mt,mt->t", of_left, left).astype(np.float64)
     # The first monomial is one, so that factors can be taken out of the others.
@@ -166,7 +175,8 @@ def whole_backward(
 def whole_noise(measures: Measures, lags: Floats, route: Whole, p: Polynomial) -> Floats:
     """Bound what the rounding of the transforms does to sums of weights; numerators over the reach too.
 
-    Over terms by Cauchy and Schwarz: sum of ``|f phi(x)| |phi(y) column|``.
+    Over terms by Cauchy and Schwarz: sum of ``|f phi(x)| |phi(y) column|``. Two columns go through a transform
+    together, and what is bounded for one is bounded by the norm of both.
     """
     centred = measures.centred
     head = centred.head
@@ -179,6 +189,5 @@ def whole_noise(measures: Measures, lags: Floats, route: Whole, p: Polynomial) -
     of_x = p.size(abs(head.scale) * (x * ratio) ** 2)
     of_y = p.size(abs(head.scale) * (y / ratio) ** 2)
     total = float(np.sqrt((centred.masses**2 * of_y).sum()))
-    each = product_error(len(lags), unit) * size * total
-    noise: Floats = UP * each * np.sqrt(of_x)
+    noise: Floats = UP * 2.0 * product_error(len(lags)) * unit * size * total * np.sqrt(of_x)
     return noise
