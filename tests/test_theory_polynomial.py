@@ -198,8 +198,8 @@ def test_toeplitz_terms_are_the_words_over_the_support() -> None:
 
 
 def test_what_toeplitz_terms_cost() -> None:
-    # One transform of the lags, and one each way for the column, of 8 numbers.
-    assert theory.term_flops(4, 5, 1) == 3 * 2.5 * 8 * 3 + 3 * (8 + 9)
+    # One transform of the lags, and one each way for the column, of 16 numbers.
+    assert theory.term_flops(7, 8, 1) == 3 * 2.5 * 16 * 4 + 3 * (16 + 15)
     assert theory.relative_flops(10, 3, 4) == 10 * (9 + 8)
     for wrong in ((0, 1, 1), (1, 1, 0)):
         with pytest.raises(ValueError, match="must be at least 1"):

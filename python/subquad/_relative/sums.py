@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .. import _subquad
 from .._centring import ROUNDOFF
 from .._terms import Words, add_slopes, multiply, words
-from ._fft import product_error
+from ..theory.toeplitz import product_error
 from .head import Floats, RelativeHead
 from .rows import Slopes
 

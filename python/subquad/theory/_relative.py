@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ._arguments import check_count
+from .toeplitz import embedding_length
 
 __all__ = ["relative_flops", "term_count", "term_flops"]
 
@@ -47,8 +48,9 @@ def term_flops(queries: int, keys: int, columns: int) -> float:
     Returns
     -------
     flops : float
-        :math:`(2 c + 1) \tfrac52 N \log_2 N + 3 c N + 3 c (L + S)` with N the least power of two of
-        at least L + S - 1: one transform of the lags, two for each column, and the products between.
+        :math:`(2 c + 1) \tfrac52 N \log_2 N + 3 c N + 3 c (L + S)` with N the length of the transforms,
+        `subquad.theory.toeplitz.embedding_length`: one transform of the lags, two for each column, and
+        the products between.
 
     Notes
     -----
@@ -56,7 +58,7 @@ def term_flops(queries: int, keys: int, columns: int) -> float:
     """
     n_queries, n_keys = check_count("queries", queries), check_count("keys", keys)
     width = check_count("columns", columns)
-    length = 1 << max(n_queries + n_keys - 2, 1).bit_length()
+    length = embedding_length(n_queries + n_keys - 1)
     transforms = (2 * width + 1) * 2.5 * length * math.log2(length)
     return transforms + 3.0 * width * (length + n_queries + n_keys)
 
