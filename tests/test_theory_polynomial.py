@@ -158,7 +158,7 @@ REFUSALS: list[tuple[Callable[..., object], tuple[object, ...], str]] = [
     (theory.entry_threshold, (10, 1), "`order` must be at least 2, got 1"),
     (theory.logit_threshold, (0,), "`n` must be at least 1, got 0"),
     (theory.term_count, (-1, 2), "`support` must be at least 0, got -1"),
-    (theory.term_flops, (1, 0, 1), "`keys` must be at least 1, got 0"),
+    (theory.term_flops, (1, 0), "`columns` must be at least 1, got 0"),
     (theory.relative_flops, (1, 1, 0.5), "`columns` must be an integer, got 0.5 of type float"),
 ]
 
@@ -199,8 +199,8 @@ def test_toeplitz_terms_are_the_words_over_the_support() -> None:
 
 def test_what_toeplitz_terms_cost() -> None:
     # One transform of the lags, and one each way for the column, of 16 numbers.
-    assert theory.term_flops(7, 8, 1) == 3 * 2.5 * 16 * 4 + 3 * (16 + 15)
+    assert theory.term_flops(14, 1) == 3 * 2.5 * 16 * 4 + 3 * (16 + 15)
     assert theory.relative_flops(10, 3, 4) == 10 * (9 + 8)
-    for wrong in ((0, 1, 1), (1, 1, 0)):
+    for wrong in ((0, 1), (1, 0)):
         with pytest.raises(ValueError, match="must be at least 1"):
             theory.term_flops(*wrong)

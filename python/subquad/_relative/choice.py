@@ -87,7 +87,7 @@ def _by_polynomial(
     degree = len(coefficients) - 1
     terms = term_count(head.entries, degree)
     columns = head.value.shape[1] + 1
-    flops = terms * term_flops(max(head.queries, 1), max(head.keys, 1), columns)
+    flops = terms * term_flops(max(head.weights.shape[1], 1), columns)
     plan = HeadPlan(
         method="polynomial",
         centres="none",

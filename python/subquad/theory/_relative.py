@@ -35,20 +35,20 @@ def term_count(support: int, degree: int) -> int:
     return math.comb(entries + check_count("degree", degree, least=0), entries)
 
 
-def term_flops(queries: int, keys: int, columns: int) -> float:
+def term_flops(lags: int, columns: int) -> float:
     r"""Floating-point operations of one Toeplitz term by transforms of real numbers.
 
     Parameters
     ----------
-    queries, keys : int
-        L and S, at least 1.
+    lags : int
+        L + S - 1.
     columns : int
         Columns that are multiplied: those of the values, and one of ones.
 
     Returns
     -------
     flops : float
-        :math:`(2 c + 1) \tfrac52 N \log_2 N + 3 c N + 3 c (L + S)` with N the length of the transforms,
+        :math:`(2 c + 1) \tfrac52 N \log_2 N + 3 c (N + L + S)` with N the length of the transforms,
         `subquad.theory.toeplitz.embedding_length`: one transform of the lags, two for each column, and
         the products between.
 
@@ -56,11 +56,9 @@ def term_flops(queries: int, keys: int, columns: int) -> float:
     -----
     What the theorem of arXiv:2505.11892 calls O(n log n), times the columns.
     """
-    n_queries, n_keys = check_count("queries", queries), check_count("keys", keys)
-    width = check_count("columns", columns)
-    length = embedding_length(n_queries + n_keys - 1)
+    length, width = embedding_length(lags), check_count("columns", columns)
     transforms = (2 * width + 1) * 2.5 * length * math.log2(length)
-    return transforms + 3.0 * width * (length + n_queries + n_keys)
+    return transforms + 3.0 * width * (length + lags + 1)
 
 
 def relative_flops(pairs: int, support: int, columns: int) -> float:
