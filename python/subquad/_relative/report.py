@@ -59,6 +59,14 @@ def make_plan(call: Relative, done: Done) -> Plan:
 
 
 def _reason(call: Relative, done: Done, total: int, exact_flops: int) -> str:
+    reason = _choice(call, done, total, exact_flops)
+    again = done.stats.get("rows_recomputed", 0)
+    if again:
+        reason += f"; {again} rows that rounding left open were computed from all keys in float64"
+    return reason
+
+
+def _choice(call: Relative, done: Done, total: int, exact_flops: int) -> str:
     chosen = [choice for choice in done.choices if choice.coefficients is not None]
     if not done.choices:
         return "no query: nothing to compute"
@@ -72,11 +80,7 @@ def _reason(call: Relative, done: Done, total: int, exact_flops: int) -> str:
     why = "asked for"
     if call.eps is not None:
         why = f"{total:.3g} operations by transforms against {exact_flops:.3g} for all keys"
-    reason = (
+    return (
         f"{len(chosen)} of {len(done.choices)} heads by polynomials of degree {degree} in {terms} "
         f"Toeplitz terms: {why}"
     )
-    again = done.stats.get("rows_recomputed", 0)
-    if again:
-        reason += f"; {again} rows that rounding left open were computed from all keys in float64"
-    return reason
