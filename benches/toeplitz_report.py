@@ -1,6 +1,6 @@
-"""Prints what the suite tracks of Toeplitz products: ``python toeplitz_report.py [TARGET ...]``.
+"""Prints what the suite tracks of relative positions: ``python toeplitz_report.py [TARGET ...]``.
 
-    python toeplitz_report.py T1          this only: T1, gradient, rescaled
+    python toeplitz_report.py T1          this only: T1 to T3, gradient, rescaled, rope
 
 Ratios to peers are turned round, so that larger is better: times the peer.
 """
@@ -11,14 +11,18 @@ import argparse
 import itertools
 from typing import Any
 
+from suite import bench_bias, bench_bias_polynomial, bench_rope
 from suite import bench_toeplitz as bench
 
 import subquad._config
 
 TARGETS: dict[str, list[Any]] = {
     "T1": [bench.Product],
-    "gradient": [bench.Gradient],
+    "T2": [bench_bias.LearnedBias],
+    "T3": [bench_bias_polynomial.Forward],
+    "gradient": [bench.Gradient, bench_bias_polynomial.Gradient],
     "rescaled": [bench.RescaledSum],
+    "rope": [bench_rope.Rotate, bench_rope.PolynomialGradient],
 }
 
 
