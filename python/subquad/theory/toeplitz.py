@@ -139,8 +139,8 @@ def convolution_flops(lags: int, columns: int = 1) -> float:
 
     Examples
     --------
-    >>> convolution_flops(1 << 17, 64) / 1e9
-    0.63...
+    >>> round(convolution_flops(1 << 17, 64) / 1e9, 2)
+    0.63
     """
     n = embedding_length(lags)
     return check_count("columns", columns) * (17 / 4 * n * math.log2(n) + 3 * n)

@@ -76,7 +76,7 @@ fn parts(groups: &Groups) -> Vec<std::ops::Range<usize>> {
     for p in 0..packs.len() {
         match parts.last_mut() {
             Some(part) if packs[part.start].0 == packs[p].0 && part.len() < size => {
-                part.end = p + 1
+                part.end = p + 1;
             }
             _ => parts.push(p..p + 1),
         }

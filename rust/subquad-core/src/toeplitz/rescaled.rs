@@ -38,13 +38,7 @@ pub fn rescaled_sum<T: Transform>(
     let Some(terms) = Terms::new(weights, left, right, x.cols())? else { return Ok(()) };
     let cut = terms.cut(x);
     let par = par.for_work(terms.plan.work(terms.isa) * terms.packs() as u64);
-    let shared = match terms.share() {
-        true => {
-            let mut room = Room::new(&terms.plan, terms.isa, 1);
-            spectra(&terms.plan, terms.extent, weights, false, &mut room).pop()
-        }
-        false => None,
-    };
+    let shared = terms.spectrum();
     let call = Call { terms: &terms, cut: &cut, spectrum: shared.as_deref(), pool: Pool::new() };
     // Terms with weights of their own need them for all their groups.
     let across = if terms.share() { terms.groups + terms.single } else { 1 };
@@ -200,9 +194,10 @@ impl<T: Transform> Call<'_, T> {
         };
         let by = self.cut.single(column);
         let from = [0, 1].map(|i| Scaled { rows: row(&s.right[i]), by });
-        let parts = [0, 1].map(|i| match halves[i].is_empty() {
-            true => Part::NONE,
-            false => Part { times: Some((sums.at(0), row(&s.left[i]))), ..Part::NONE },
+        let parts = [0, 1].map(|i| {
+            let times = (sums.at(0), row(&s.left[i]));
+            let times = (!halves[i].is_empty()).then_some(times);
+            Part { times, ..Part::NONE }
         });
         self.run(spectrum, from, parts, &mut s.work);
     }

@@ -58,13 +58,7 @@ pub fn rescaled_sum_grad<T: Transform>(
     let Some(terms) = Terms::new(weights, left, right, x.cols())? else { return Ok(()) };
     let (cut, cut_grad) = (terms.cut(x), terms.cut(grad_out));
     let par = par.for_work(2 * terms.plan.work(terms.isa) * terms.packs() as u64);
-    let shared = match terms.share() {
-        true => {
-            let mut room = Room::new(&terms.plan, terms.isa, 1);
-            spectra(&terms.plan, terms.extent, weights, false, &mut room).pop()
-        }
-        false => None,
-    };
+    let shared = terms.spectrum();
     let call = Call {
         terms: &terms,
         x: &cut,
@@ -84,7 +78,9 @@ pub fn rescaled_sum_grad<T: Transform>(
         merge(&terms, &sums, 1, to, par)?;
     }
     if let (Some(to), true) = (&to.weights, terms.share()) {
-        lags.iter().for_each(|lags| terms.add_lags(lags, to, 0));
+        for lags in &lags {
+            terms.add_lags(lags, to, 0);
+        }
     }
     check(to)
 }

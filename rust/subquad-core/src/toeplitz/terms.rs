@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::spectra::{Room, spectra};
 use super::{Extent, Transform, columns};
 use crate::linalg::fft::{Plan, Taken, embedding_length};
 use crate::mat::MatRef;
@@ -65,6 +66,15 @@ impl<'a, T: Transform> Terms<'a, T> {
     /// Have all terms the same weights?
     pub fn share(&self) -> bool {
         self.weights.rows() == 1
+    }
+
+    /// The spectrum that all terms share, if they do.
+    pub fn spectrum(&self) -> Option<Vec<T>> {
+        if !self.share() {
+            return None;
+        }
+        let mut room = Room::new(&self.plan, self.isa, 1);
+        spectra(&self.plan, self.extent, &self.weights, false, &mut room).pop()
     }
 
     /// Packs of a sum over all terms.

@@ -11,6 +11,10 @@ const LARGE: usize = 6000;
 pub(super) const CHUNK: usize = 8;
 
 /// The cheapest length of at least `needed` that transforms have.
+///
+/// # Panics
+///
+/// If it cannot be addressed.
 pub fn embedding_length(needed: usize) -> usize {
     // Four times a base of passes.
     [16_usize, 12, 20]

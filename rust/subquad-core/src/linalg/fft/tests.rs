@@ -3,7 +3,7 @@
 use super::plan::{Roots, span};
 use super::{From, Job, Plan, Taken, To, Transform, embedding_length};
 use crate::scratch::Buffer;
-use crate::simd::{Float, Isa};
+use crate::simd::Isa;
 
 #[test]
 fn lengths_are_the_least_there_are() {
