@@ -26,7 +26,9 @@ def problem(sizes: tuple[int, int, int, int], own: bool, dtype: str) -> dict[str
 
 
 def gradients(arrays: dict[str, Any], grad: Any, names: Any, workers: int = 1) -> dict[str, Any]:
-    to = {f"grad_{name}": np.zeros_like(arrays[name]) if name in names else None for name in NAMES}
+    to: Any = {
+        f"grad_{name}": np.zeros_like(arrays[name]) if name in names else None for name in NAMES
+    }
     _subquad.rescaled_toeplitz_grad(**arrays, grad_out=grad, **to, workers=workers)
     return {name: to[f"grad_{name}"] for name in names}
 
