@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,35 +21,15 @@ from .exact import (
     exact_bounds,
     exact_forward,
     exact_rows,
-    exact_rows_grad,
     take_columns,
 )
-from .head import Floats, RelativeHead, kv_index, relative_head
-from .rows import (
-    Slopes,
-    polynomial_rows,
-    polynomial_rows_grad,
-    require_sums,
-)
-from .sums import Sums, take_sums, take_sums_grad
+from .head import Floats, kv_index, relative_head
+from .polynomial import HeadDone, head_forward, head_slopes, in_type
+from .rows import Slopes
 
 __all__ = ["Done", "backward", "forward"]
 
 Numbers = NDArray[Any]
-
-
-@dataclass(slots=True)
-class HeadDone:
-    """How a head was computed by a polynomial."""
-
-    choice: Choice
-    double: bool
-    """Whether in float64, because float32 left too few digits."""
-    unit: float
-    total: Floats
-    """Sums of weights, of the rows that are by transforms."""
-    direct: NDArray[np.intp]
-    """Rows that were computed from all keys."""
 
 
 @dataclass(slots=True)
@@ -90,7 +70,9 @@ def forward(call: Relative, *, gradient: bool, bounded: bool) -> Done:
             sizes[index] = head.sizes
             exact.append(index)
         else:
-            done.heads[index] = _by_polynomial(call, index, head, choice, done)
+            rows = (raw[index], bound[index])
+            done.heads[index] = head_forward(call, index, head, choice, *rows)
+            spread[index] = head.spread
     if exact:
         done.columns = take_columns(call)
         for some, where in _parts(call, done.columns, exact):
@@ -121,9 +103,9 @@ def backward(call: Relative, done: Done, grad_out: Numbers, sums: dict[str, Numb
     }
     by_power = sums.get("coefficients")
     for index, found in done.heads.items():
-        head = _in_type(relative_head(call, index), found.double)
+        head = in_type(relative_head(call, index), found.double)
         upstream = grad_out[index].astype(np.float64)
-        slopes = _head_slopes(call, head, found, done.raw[index], upstream, to, by_power)
+        slopes = head_slopes(call, head, found, done.raw[index], upstream, to, by_power)
         _add(call, index, slopes, to)
     exact = [index for index in problem.heads() if index not in done.heads]
     if exact and done.columns is not None:
@@ -135,80 +117,6 @@ def backward(call: Relative, done: Done, grad_out: Numbers, sums: dict[str, Numb
                 index = tuple(i + (part.start or 0) for i, part in zip(inner, where, strict=True))
                 _add(call, index, by_column.slopes(inner, _group(call)), to)
     return stats
-
-
-def _by_polynomial(
-    call: Relative, index: Shape, head: RelativeHead, choice: Choice, done: Done
-) -> HeadDone:
-    """Compute one head by transforms, and the rows that rounding leaves open from all keys."""
-    assert choice.coefficients is not None  # what this is called for
-    seen, double = head.seen > 0, False
-    budget = np.inf if call.eps is None else call.eps * head.spread
-    sums = take_sums(head, choice.coefficients)
-    certain = _certain(sums, seen, choice.share * head.spread, budget)
-    if head.value.dtype == np.float32 and not certain[seen].all():
-        head, double = head.double(), True
-        sums = take_sums(head, choice.coefficients)
-        certain = _certain(sums, seen, choice.share * head.spread, budget)
-    raw, bound = done.raw[index], done.bound[index]
-    means, error = sums.means(certain)
-    raw[certain] = means + head.mean
-    bound[:] = 0.0
-    bound[certain] = choice.share * head.spread + error
-    done.spread[index] = head.spread
-    direct = np.flatnonzero(seen & ~certain)
-    if direct.size:
-        if not double:
-            head = head.double()
-        if call.coefficients is None:
-            raw[direct], bound[direct] = exact_rows(call, head, direct)
-        else:
-            rows, total, doubt = polynomial_rows(head, direct, call.coefficients)
-            require_sums(index if call.problem.shapes.lead else (), direct, total, doubt)
-            raw[direct] = rows
-            bound[direct] = 4.0 * doubt / (total - doubt) * head.largest_value
-    bound[seen] += np.finfo(raw.dtype).eps * np.linalg.norm(raw[seen].astype(np.float64), axis=1)
-    return HeadDone(choice, double, sums.unit, sums.total, direct)
-
-
-def _certain(
-    sums: Sums, seen: NDArray[np.bool_], approximation: float, budget: float
-) -> NDArray[np.bool_]:
-    """Rows that rounding leaves enough of, and within the budget."""
-    certain = sums.safe & seen
-    certain[certain] = approximation + sums.means(certain)[1] <= budget
-    return certain
-
-
-def _head_slopes(
-    call: Relative,
-    head: RelativeHead,
-    found: HeadDone,
-    out: Numbers,
-    upstream: Floats,
-    wanted: Container[str],
-    by_power: Numbers | None,
-) -> Slopes:
-    """Differentiate one head by a polynomial: its sums, and the rows from all keys."""
-    c = found.choice.coefficients
-    assert c is not None  # what this is called for
-    slopes = Slopes.zeros(head)
-    summed = head.seen > 0
-    summed[found.direct] = False
-    total = np.where(summed, found.total, 1.0)
-    by_row = np.where(summed[:, np.newaxis], upstream / total[:, np.newaxis], 0.0)
-    by_total = -(by_row * (out - head.mean)).sum(axis=1)
-    rows = found.unit * by_row
-    take_sums_grad(head, c, rows, by_total, slopes, wanted=wanted, by_power=by_power)
-    if found.direct.size:
-        exact, given = _in_type(head, double=True), upstream[found.direct]
-        if call.coefficients is None:
-            exact_rows_grad(exact, found.direct, given, slopes)
-        else:
-            moved = polynomial_rows_grad(exact, found.direct, given, c, slopes)
-            if by_power is not None:
-                by_power += moved
-    return slopes
 
 
 def _meet(call: Relative, done: Done, exact: list[Shape]) -> None:
@@ -253,10 +161,6 @@ def _parts(
 
 def _group(call: Relative) -> int:
     return call.problem.shapes.heads // call.problem.shapes.kv_heads
-
-
-def _in_type(head: RelativeHead, double: bool) -> RelativeHead:
-    return head.double() if double and head.value.dtype != np.float64 else head
 
 
 def _add(call: Relative, index: Shape, slopes: Slopes, to: dict[str, Numbers]) -> None:
