@@ -118,7 +118,10 @@ class Exact(Forward):
 
     def track_ratio_to_attention(self, shape: Shape) -> float:
         query, key, value, _, _ = self.arrays
-        left, right = query[:, self.support[:, 0]], key[:, self.support[:, 1]]
+        left, right = (
+            np.ascontiguousarray(array[:, column])
+            for array, column in ((query, self.support[:, 0]), (key, self.support[:, 1]))
+        )
         options = {"scale": 1.0 / shape[1], "workers": 1}
         return ratio(
             lambda: self.ours(shape),
