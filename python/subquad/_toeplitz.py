@@ -97,8 +97,11 @@ def matmul(
 
 def _product(call: Call, compute: np.dtype[Any]) -> NDArray[Any]:
     """Return the product with all leading axes, computed in one type."""
-    out = np.zeros((*call.lead, call.outputs, call.columns), compute)
-    if out.size and call.inputs:
+    shape = (*call.lead, call.outputs, call.columns)
+    if not call.inputs:
+        return np.zeros(shape, compute)
+    out = np.empty(shape, compute)
+    if out.size:
         weights, x = call.numbers(compute)
         try:
             _subquad.toeplitz_product(

@@ -6,7 +6,7 @@ and the column, multiply, transform back. With a unit roundoff u, all of [1]_, c
 *A transform.* A pass of radix 4 is two additions (each relatively within u) and a product with a twiddle:
 a complex product is within :math:`\sqrt2 \gamma_2` (Lemma 3.5), a twiddle within 4 u of its root of unity,
 so that a pass is within 9 u in the Euclidean norm, as it is a unitary matrix times a number. What is done in
-registers at the end, transforms of length 3, 4, 5, 6, 8 or 10, is within 20 u: at most seven roundings
+registers at the end, transforms of length 3, 4, 5, 6 or 8, is within 20 u: at most seven roundings
 on the way from an input to an output, whose factors are at most :math:`\sqrt2` in modulus, times the root of
 the length (for 4 and 8, which are two and three additions and two products, 6 u). So a transform with p
 passes is within :math:`\epsilon = (9 p + 20) u`, relatively (Theorem 24.2 for these radices).
@@ -44,7 +44,7 @@ __all__ = ["convolution_flops", "direct_error", "embedding_length", "passes", "p
 def embedding_length(lags: int) -> int:
     """Length of the transforms for a matrix with so many lags, L + S - 1.
 
-    The least of the form 2^a, 3 * 2^a or 5 * 2^a with at least two factors 2, and at least 12.
+    The least of the form 2^a, 3 * 2^a or 5 * 4^a with at least two factors 2, and at least 12.
 
     Parameters
     ----------
@@ -58,11 +58,15 @@ def embedding_length(lags: int) -> int:
 
     Examples
     --------
-    >>> embedding_length(2 * 1025 - 1)
-    2560
+    >>> embedding_length(2 * 1025 - 1), embedding_length(2 * 2050 - 1)
+    (3072, 5120)
     """
     needed = check_count("lags", lags)
-    return min(least << max(0, (-(-needed // least) - 1).bit_length()) for least in (12, 16, 20))
+    found = []
+    for least, bits in ((12, 1), (16, 1), (20, 2)):
+        doublings = max(0, (-(-needed // least) - 1).bit_length())
+        found.append(least << bits * -(-doublings // bits))
+    return min(found)
 
 
 def passes(n: int) -> int:
@@ -79,7 +83,7 @@ def passes(n: int) -> int:
         p.
     """
     length, count = check_count("n", n), 0
-    while length > 10 or count == 0:
+    while length > 8 or count == 0:
         length, count = length // 4, count + 1
     return count
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..._tables.table import LARGEST_DEGREE, integral, load
+from ...theory.toeplitz import convolution_flops
 from ..division import Cost
 from ..head import Floats, Head
 from ..measures import Measures
@@ -117,7 +118,7 @@ def _ways(wish: Wish, cost: Cost, degree: int) -> Iterator[tuple[Split, float]]:
         if features * columns * route.functions * held <= _NUMBERS:
             yield route, _operations(route, cost, features)
     if features * (queries + keys) <= _NUMBERS:
-        yield whole_of(wish, head, degree), _transforms(queries + keys) * features * columns
+        yield whole_of(wish, head, degree), _transforms(queries + keys - 1) * features * columns
 
 
 def whole_of(wish: Wish, head: Head, degree: int) -> Whole:
@@ -131,9 +132,8 @@ def whole_of(wish: Wish, head: Head, degree: int) -> Whole:
 
 
 def _transforms(lags: int) -> float:
-    """Operations that take as long as one product: there and back, at a third of the rate of others."""
-    size = 1 << lags.bit_length()
-    return 15.0 * size * math.log2(size)
+    """Operations that take as long as one product, whose own run at half the rate of others."""
+    return 2.0 * convolution_flops(lags)
 
 
 def _operations(route: Route, cost: Cost, features: int) -> float:

@@ -155,7 +155,7 @@ unsafe fn five<V: Lanes>(x: [Complex<V>; 5]) -> [Complex<V>; 5] {
     [x[0].add(p).add(r), a, b, c, d]
 }
 
-/// The transform of the first `M` rows, in an order of its own for 6 and 10, where rows and frequencies are
+/// The transform of the first `M` rows, in an order of its own for 6, where rows and frequencies are
 /// those of a product of two transforms without twiddles between them.
 ///
 /// # Safety
@@ -186,11 +186,6 @@ pub(super) unsafe fn transform<V: Lanes, const M: usize>(x: [Complex<V>; M]) -> 
                 let a = eight([x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]]);
                 unroll!(8, i => { y[i] = a[i]; });
             }
-            10 => {
-                let a = five([x[0], x[1], x[2], x[3], x[4]]);
-                let b = five([x[5], x[6], x[7], x[8], x[9]]);
-                unroll!(5, i => { (y[i], y[i + 5]) = (a[i].add(b[i]), a[i].sub(b[i])); });
-            }
             _ => unreachable!("a base of plans"),
         }
     }
@@ -200,7 +195,7 @@ pub(super) unsafe fn transform<V: Lanes, const M: usize>(x: [Complex<V>; M]) -> 
 /// The row that the base takes as its `i`-th.
 pub(super) const fn row_of(base: usize, i: usize) -> usize {
     match base {
-        6 | 10 => (base / 2 * (i / (base / 2)) + 2 * (i % (base / 2))) % base,
+        6 => (3 * (i / 3) + 2 * (i % 3)) % 6,
         _ => i,
     }
 }

@@ -242,8 +242,7 @@ pub(super) unsafe fn bases<V: Lanes, const ACT: u8>(
             4 => bases_of::<V, 4, ACT>(x, count, spectrum),
             5 => bases_of::<V, 5, ACT>(x, count, spectrum),
             6 => bases_of::<V, 6, ACT>(x, count, spectrum),
-            8 => bases_of::<V, 8, ACT>(x, count, spectrum),
-            _ => bases_of::<V, 10, ACT>(x, count, spectrum),
+            _ => bases_of::<V, 8, ACT>(x, count, spectrum),
         }
     }
 }

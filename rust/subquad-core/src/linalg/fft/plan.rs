@@ -16,12 +16,13 @@ pub(super) const CHUNK: usize = 8;
 ///
 /// If it cannot be addressed.
 pub fn embedding_length(needed: usize) -> usize {
-    // Four times a base of passes.
-    [16_usize, 12, 20]
+    // Four times a base of passes: 4, 3 and 5, of which twice the last would not fit into registers.
+    [(16_usize, 1), (12, 1), (20, 2)]
         .into_iter()
-        .filter_map(|least| {
+        .filter_map(|(least, bits)| {
             let double = needed.div_ceil(least).checked_next_power_of_two()?;
-            least.checked_mul(double)
+            let even = double.ilog2().next_multiple_of(bits);
+            least.checked_mul(1_usize.checked_shl(even)?)
         })
         .min()
         .expect("a length that can be addressed")
@@ -44,7 +45,7 @@ impl<T: Float> Plan<T> {
     pub fn new(n: usize) -> Self {
         let mut base = n;
         let mut twiddles: Vec<Buffer<T>> = Vec::new();
-        while base > 10 || base == n {
+        while base > 8 || base == n {
             assert!(base.is_multiple_of(4), "a length of transforms");
             let table = match twiddles.last() {
                 None => whole(n),
@@ -53,7 +54,7 @@ impl<T: Float> Plan<T> {
             twiddles.push(table);
             base /= 4;
         }
-        assert!([3, 4, 5, 6, 8, 10].contains(&base), "a length of transforms");
+        assert!([3, 4, 5, 6, 8].contains(&base), "a length of transforms");
         Self { n, base, twiddles }
     }
 
