@@ -59,7 +59,7 @@ impl<T> Weights<T> {
 
 /// The factors of all heads in the compute type, one copy of what several share.
 pub struct Tables<T> {
-    tables: Vec<Table<T>>,
+    distinct: Vec<Table<T>>,
     of_head: Vec<usize>,
     /// Where lag 0 is.
     origin: usize,
@@ -82,15 +82,15 @@ impl<T: Float> Tables<T> {
                 distinct.push(weights);
             }
         }
-        let tables = distinct.iter().map(Table::new).collect();
+        let distinct = distinct.iter().map(Table::new).collect();
         let keys = problem.heads.first().map_or(0, |head| head.key.rows());
-        Self { tables, of_head, origin: PAD + keys.saturating_sub(1) }
+        Self { distinct, of_head, origin: PAD + keys.saturating_sub(1) }
     }
 
     /// Those of a head, from its first query and its first key.
     pub fn of(&self, h: usize) -> Weights<T> {
         let Some(&table) = self.of_head.get(h) else { return Weights::NONE };
-        let Table { numbers, stride, largest } = &self.tables[table];
+        let Table { numbers, stride, largest } = &self.distinct[table];
         let at = numbers.as_ptr().wrapping_add(self.origin);
         Weights { at, stride: *stride, largest: *largest }
     }
@@ -106,8 +106,8 @@ impl<T: Float> Table<T> {
             for (m, x) in row[PAD..][..weights.cols()].iter_mut().enumerate() {
                 let number = weights.get(c, m);
                 *x = T::narrow(number);
-                // NaN is no less than anything.
-                if !(number.abs() <= largest) {
+                // A maximum would pass over NaN.
+                if number.abs() > largest || number.is_nan() {
                     largest = number.abs();
                 }
             }
@@ -209,7 +209,8 @@ unsafe fn strip_slopes<V: Lanes, const KR: usize>(
         while t < span.end {
             let key = scratch.key_tiles.ptr().add(t * pair.e + c * KR);
             let (weights, to) = (weights.wrapping_sub(t), sums.wrapping_add(s * w).wrapping_sub(t));
-            unroll!(KR, r => {
+            // Nothing is carried from key to key but the two sums: unrolled, they would be spilled.
+            for r in 0..KR {
                 let k = V::splat(*key.add(r));
                 let mut of_key = zero;
                 for u in 0..STRIP_VECTORS {
@@ -222,7 +223,7 @@ unsafe fn strip_slopes<V: Lanes, const KR: usize>(
                     slope.mul(q[u]).fma(k, V::load(at)).store(at);
                 }
                 *by_key.add(t + r) = *by_key.add(t + r) + of_key.sum();
-            });
+            }
             t += KR;
         }
         for (u, total) in total.into_iter().enumerate() {
