@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -143,3 +144,39 @@ def test_a_report_is_no_plan_for_attention() -> None:
     assert "exact" in repr(info)
     with pytest.raises(ValueError, match="`plan` was made for"):
         subquad.attention(query, key, value, plan=info.plan)
+
+
+def test_rows_larger_than_any_value_are_within_their_bounds() -> None:
+    """Weights of both signs nearly cancel, and what is left of them divides."""
+    rng = np.random.default_rng(20)
+    q, k, v = rng.standard_normal((3, 40, 2))
+    q[:] = 1.0
+    k[:, 0] += 1e-8 - k[:, 0].mean()
+    out, info = subquad.toeplitz_attention(
+        q, k, v, np.ones((1, 79)), support=[(0, 0)], coefficients=[0.0, 1.0], scale=1.0,
+        return_info=True,
+    )  # fmt: skip
+    # Fractions are exact.
+    exact = [
+        float(sum(Fraction(s) * Fraction(x) for s, x in zip(k[:, 0], column, strict=True)) / total)
+        for total in [sum(Fraction(s) for s in k[:, 0])]
+        for column in v.T
+    ]
+    assert np.abs(exact).max() > 10.0 * np.abs(v).max()
+    error = np.linalg.norm(out - np.array(exact), axis=1)
+    assert info.stats["rows_recomputed"] == 40
+    assert (error <= info.error_bound).all()
+
+
+def test_weights_of_float64_are_not_rounded_for_rows_in_float64() -> None:
+    rng = np.random.default_rng(21)
+    q, k, v = (x.astype(np.float32) for x in rng.standard_normal((3, 58, 2)))
+    q[:] = 10.0
+    weights = rng.standard_normal((1, 115))
+    options: dict[str, Any] = {"support": [(0, 0)], "scale": 1.0}
+    out, info = subquad.toeplitz_attention(q, k, v, weights, eps=1e-5, return_info=True, **options)
+    wide = [x.astype(np.float64) for x in (q, k, v)]
+    exact = subquad.toeplitz_attention(*wide, weights, **options)
+    assert info.stats["rows_recomputed"] == 58
+    error = np.linalg.norm(out - exact, axis=1)
+    assert (error <= info.error_bound + 1e-13).all()

@@ -52,16 +52,6 @@ class RelativeHead:
         """How many entries the matrices have."""
         return len(self.left)
 
-    def double(self) -> RelativeHead:
-        """Return the same in float64."""
-        return replace(
-            self,
-            left=self.left.astype(np.float64),
-            right=self.right.astype(np.float64),
-            weights=self.weights.astype(np.float64),
-            value=self.value.astype(np.float64),
-        )
-
     def absolute(self) -> RelativeHead:
         """Return the same with absolute values: what the terms of sums add up to at most."""
         return replace(
@@ -78,7 +68,9 @@ class RelativeHead:
         per_entry = _largest(self.weights[:, self.hidden_lags :]) * _largest(self.right)
         with np.errstate(over="ignore", invalid="ignore"):
             sizes = np.abs(self.left.T.astype(np.float64)) @ (abs(self.scale) * per_entry)
-        return sizes * (1.0 + (4.0 * self.entries + 32.0) * ROUNDOFF)
+        # What the weights were rounded to is not what they are.
+        slack = (4.0 * self.entries + 32.0) * ROUNDOFF + float(np.finfo(self.weights.dtype).eps)
+        return sizes * (1.0 + slack)
 
     @cached_property
     def bound(self) -> float:
@@ -106,16 +98,17 @@ class RelativeHead:
         return float(norms.max(initial=0.0))
 
 
-def relative_head(call: Relative, index: Shape) -> RelativeHead:
-    """Copy the numbers of one head, in the type that is computed in."""
+def relative_head(call: Relative, index: Shape, *, double: bool = False) -> RelativeHead:
+    """Copy the numbers of one head, in the type that is computed in, or in float64."""
     problem = call.problem
+    compute = np.dtype(np.float64) if double else problem.compute
     left = problem.widened("query", problem.query[index])[:, call.support[:, 0]].T
     kv = kv_index(call, index)
     right = problem.widened("key", problem.key[kv])[:, call.support[:, 1]].T
     value = problem.widened("value", problem.value[kv])
 
     def copied(array: NDArray[Any]) -> NDArray[Any]:
-        return np.ascontiguousarray(array, problem.compute)
+        return np.ascontiguousarray(array, compute)
 
     return RelativeHead(
         left=copied(left),

@@ -13,11 +13,11 @@ from .._shapes import Shape
 from .arguments import Relative
 from .choice import Choice
 from .exact import exact_rows, exact_rows_grad
-from .head import Floats, RelativeHead
+from .head import Floats, RelativeHead, relative_head
 from .rows import Slopes, polynomial_rows, polynomial_rows_grad, require_sums
 from .sums import Sums, take_sums, take_sums_grad
 
-__all__ = ["HeadDone", "head_forward", "head_slopes", "in_type"]
+__all__ = ["HeadDone", "head_forward", "head_slopes"]
 
 Numbers = NDArray[Any]
 
@@ -49,7 +49,8 @@ def head_forward(
     sums = take_sums(head, choice.coefficients)
     certain = _certain(sums, seen, choice.share * head.spread, budget)
     if head.value.dtype == np.float32 and not certain[seen].all():
-        head, double = head.double(), True
+        # Not from the copy: weights of float64 were rounded for it.
+        head, double = relative_head(call, index, double=True), True
         sums = take_sums(head, choice.coefficients)
         certain = _certain(sums, seen, choice.share * head.spread, budget)
     means, error = sums.means(certain)
@@ -59,14 +60,16 @@ def head_forward(
     direct = np.flatnonzero(seen & ~certain)
     if direct.size:
         if not double:
-            head = head.double()
+            head = relative_head(call, index, double=True)
         if call.coefficients is None:
             raw[direct], bound[direct] = exact_rows(call, head, direct)
         else:
             rows, total, doubt = polynomial_rows(head, direct, call.coefficients)
             require_sums(index if call.problem.shapes.lead else (), direct, total, doubt)
             raw[direct] = rows
-            bound[direct] = 4.0 * doubt / (total - doubt) * head.largest_value
+            # Weights of both signs leave rows that are larger than any value.
+            sizes = 2.0 * head.largest_value + np.linalg.norm(rows, axis=1)
+            bound[direct] = 2.0 * doubt / (total - doubt) * sizes
     bound[seen] += np.finfo(raw.dtype).eps * np.linalg.norm(raw[seen].astype(np.float64), axis=1)
     return HeadDone(choice, double, sums.unit, sums.total, direct)
 
@@ -82,7 +85,7 @@ def _certain(
 
 def head_slopes(
     call: Relative,
-    head: RelativeHead,
+    index: Shape,
     found: HeadDone,
     out: Numbers,
     upstream: Floats,
@@ -92,6 +95,7 @@ def head_slopes(
     """Differentiate one head by a polynomial: its sums, and the rows from all keys."""
     c = found.choice.coefficients
     assert c is not None  # what this is called for
+    head = relative_head(call, index, double=found.double)
     slopes = Slopes.zeros(head)
     summed = head.seen > 0
     summed[found.direct] = False
@@ -101,7 +105,7 @@ def head_slopes(
     rows = found.unit * by_row
     take_sums_grad(head, c, rows, by_total, slopes, wanted=wanted, by_power=by_power)
     if found.direct.size:
-        exact, given = in_type(head, double=True), upstream[found.direct]
+        exact, given = relative_head(call, index, double=True), upstream[found.direct]
         if call.coefficients is None:
             exact_rows_grad(exact, found.direct, given, slopes)
         else:
@@ -109,8 +113,3 @@ def head_slopes(
             if by_power is not None:
                 by_power += moved
     return slopes
-
-
-def in_type(head: RelativeHead, double: bool) -> RelativeHead:
-    """Return the head in float64 if that is what it was computed in."""
-    return head.double() if double and head.value.dtype != np.float64 else head

@@ -24,7 +24,7 @@ from .exact import (
     take_columns,
 )
 from .head import Floats, kv_index, relative_head
-from .polynomial import HeadDone, head_forward, head_slopes, in_type
+from .polynomial import HeadDone, head_forward, head_slopes
 from .rows import Slopes
 
 __all__ = ["Done", "backward", "forward"]
@@ -103,9 +103,8 @@ def backward(call: Relative, done: Done, grad_out: Numbers, sums: dict[str, Numb
     }
     by_power = sums.get("coefficients")
     for index, found in done.heads.items():
-        head = in_type(relative_head(call, index), found.double)
         upstream = grad_out[index].astype(np.float64)
-        slopes = head_slopes(call, head, found, done.raw[index], upstream, to, by_power)
+        slopes = head_slopes(call, index, found, done.raw[index], upstream, to, by_power)
         _add(call, index, slopes, to)
     exact = [index for index in problem.heads() if index not in done.heads]
     if exact and done.columns is not None:
@@ -127,7 +126,7 @@ def _meet(call: Relative, done: Done, exact: list[Shape]) -> None:
         rows = np.flatnonzero(done.bound[index] > call.eps * done.spread[index])
         rows = rows[call.seen()[rows] > 0]
         if rows.size:
-            head = relative_head(call, index).double()
+            head = relative_head(call, index, double=True)
             found, bound = exact_rows(call, head, rows)
             done.raw[index][rows] = found
             rounding = 2.0**-23 * np.linalg.norm(found, axis=1)

@@ -84,8 +84,9 @@ def take_sums(head: RelativeHead, coefficients: Floats) -> Sums:
             _multiply(weights, left, right, columns, part, workers=head.workers)
             totals += part
             # No entry of a product exceeds the norms of its factors, nor its error the same times
-            # `by_product`. Rows of `columns` have norms of at most the square root of 2.
-            norms = math.sqrt(2.0) * _norms(weights) * _norms(right)
+            # `by_product`. Rows of `columns` have norms of at most the square root of 2; two columns share a
+            # transform, where that of ones may be beside one of the values.
+            norms = math.sqrt(3.0) * _norms(weights) * _norms(right)
             size = norms @ np.abs(left).astype(np.float64)
             steps = 3.0 * some.length + len(left) + 16.0
             doubt += (by_product + steps) * roundoff * size
