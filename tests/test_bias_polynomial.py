@@ -286,3 +286,63 @@ def test_slopes_of_any_size(slope: float) -> None:
             out, q, k, v, bias=bias, eps=1e-2, is_causal=is_causal, method="polynomial"
         )
         assert np.isfinite(g.bias).all()
+
+
+def test_hidden_lags_say_nothing_of_seen_ones() -> None:
+    """All that a row sees may be far below the rest, and rounded as such."""
+    q, k, v = (x.astype(np.float32) for x in heads(seed=13))
+    lags = np.arange(1 - TOKENS, TOKENS)
+    values = np.where(lags < 0, 0.0, -1e6)
+    values[np.abs(lags) < 150] += np.random.default_rng(14).standard_normal(299)
+    bias = Bias.learned(values)
+    out, info = subquad.attention(
+        q, k, v, bias=bias, eps=1e-3, is_causal=True, method="polynomial", return_info=True
+    )
+    exact = subquad.reference.attention(wide(q), wide(k), wide(v), bias=bias, is_causal=True)
+    assert (np.linalg.norm(wide(out) - exact, axis=-1) <= info.error_bound).all()
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-8, 1e8])
+def test_products_do_not_depend_on_which_side_is_large(size: float) -> None:
+    """Terms of all degrees share transforms, whose rounding is that of the largest."""
+    q, k, v = (x.astype(np.float32) for x in heads(500, 500, seed=15))
+    q, k = q * np.float32(size), k / np.float32(size)
+    bias = bias_of("learned", 500, 500)
+    options: dict[str, Any] = {"bias": bias, "eps": 1e-2, "method": "polynomial"}
+    out, info = subquad.attention(q, k, v, return_info=True, **options)
+    exact = subquad.reference.attention(wide(q), wide(k), wide(v), bias=bias)
+    assert {head.route for head in info.plan.heads} == {FFT}
+    assert (np.linalg.norm(wide(out) - exact, axis=-1) <= info.error_bound).all()
+    assert info.stats["rows_recomputed"] < 0.05 * out.shape[0] * out.shape[1]
+    found = subquad.attention_grad(v, q, k, v, **options)
+    wanted = subquad.attention_grad(v, q, k, v, bias=bias)
+    for which in ("query", "key", "value", "bias"):
+        a, b = getattr(wanted, which), getattr(found, which)
+        assert np.abs(a - b).max() <= 0.03 * np.abs(a).max()
+
+
+def test_a_kernel_whose_parameters_act_alike_has_a_gradient() -> None:
+    q, k, v = heads(seed=16)
+    bias = Bias.kerple(np.array([1.0, 1e-30]))
+    options: dict[str, Any] = {"bias": bias, "is_causal": True}
+    found = subquad.attention_grad(v, q, k, v, eps=1e-4, method="polynomial", **options).bias
+    np.testing.assert_allclose(found, subquad.attention_grad(v, q, k, v, **options).bias, rtol=1e-2)
+
+
+def test_sums_round_by_norms_whatever_logits_are() -> None:
+    """Queries that are nearly orthogonal to long keys: terms cancel."""
+    rng = np.random.default_rng(17)
+    q = rng.standard_normal((1, TOKENS, 2))
+    q[..., 0] = 0.01 * q[..., 0] - q[..., 1]
+    k = 300.0 + 0.1 * rng.standard_normal((1, TOKENS, 2))
+    q, k, v = (x.astype(np.float32) for x in (0.2 * q, k, rng.standard_normal((1, TOKENS, 3))))
+    bias = Bias.alibi(np.array([1e-4]))
+    out, lse, info = subquad.attention(
+        q, k, v, bias=bias, is_causal=True, eps=2e-2, method="polynomial", centres=None,
+        return_lse=True, return_info=True,
+    )  # fmt: skip
+    exact, exact_lse = subquad.reference.attention(
+        wide(q), wide(k), wide(v), bias=bias, is_causal=True, return_lse=True
+    )
+    assert (np.linalg.norm(wide(out) - exact, axis=-1) <= info.error_bound).all()
+    assert np.abs(lse - exact_lse).max() <= 0.03

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..head import UP, Centred, Floats, norms
 from ..measures import TINY, Measures
+from .near import near_tops
 from .routes import Split
 
 __all__ = ["Facts", "Far", "LagDivision", "Polynomial", "bound_of", "facts_of", "values_of"]
@@ -49,6 +50,8 @@ class Facts:
 
     logits: Floats
     """Bound on ``|scale x.y|`` for every row, or one for all."""
+    products: Floats
+    """The same of ``|scale| |x| |y|``: no metric makes terms of the sums smaller."""
     near: Floats
     """Relative error of a weight of a near key, and of sums of them."""
     near_rounding: float
@@ -88,19 +91,24 @@ def values_of(centred: Centred) -> NDArray[Any]:
     return values
 
 
-def facts_of(measures: Measures, lags: Floats, size: int) -> Facts:
-    """Measure a head; blocks of so many tokens are near, or with 0 none."""
+def facts_of(measures: Measures, lags: Floats, route: Split) -> Facts:
+    """Measure a head whose bias is split in some way."""
     head = measures.centred.head
     logits = np.broadcast_to(measures.rows(0).logits, len(head.query))
-    if size == 0:
-        return Facts(logits, np.zeros(len(logits)), 0.0)
+    x, y = measures.lengths
+    products = UP * abs(head.scale) * x * head.largest_seen(y)
+    if route.reach < 0:
+        return Facts(logits, products, np.zeros(len(logits)), 0.0)
     unit = float(np.finfo(head.value.dtype).eps) / 2.0
-    width = head.query.shape[1]
+    width, size = head.query.shape[1], route.blocks.size
     product = UP * abs(head.scale) * norms(head.query) * float(norms(head.key).max(initial=0.0))
     finite = lags[np.isfinite(lags)]
     top = float(finite.max(initial=0.0))
-    # A bias far below the largest does not count, whatever the products are.
-    added = np.minimum(float(np.abs(finite).max(initial=0.0)), abs(top) + 2.0 * product + 120.0)
+    # A bias far below the largest does not count, whatever the products are: of all keys, or of the near ones
+    # that a query sees, which may all be below others.
+    tops = np.abs(near_tops(lags, route.blocks, route.reach))
+    tops = np.maximum(np.where(np.isfinite(tops), tops, 0.0), abs(top))
+    added = np.minimum(float(np.abs(finite).max(initial=0.0)), tops + 2.0 * product + 120.0)
     logit = (width + 4) * product + 8.0 * (product + added)
     steps = _KEYS + 3 * size / _KEYS + 2.0 * (product + added) / _LAG + 16.0
     largest = float(norms(head.value).max(initial=0.0))
@@ -109,7 +117,8 @@ def facts_of(measures: Measures, lags: Floats, size: int) -> Facts:
     # A logarithm that is rounded moves all near weights of a row.
     near = near + 2.0 * unit * (product + added + math.log(max(2, 3 * size)))
     far = product + added > _LARGEST_LOG
-    return Facts(logits, np.where(far, np.inf, near), 2.02 * unit * float(np.max(steps)) * largest)
+    near = np.where(far, np.inf, near)
+    return Facts(logits, products, near, 2.02 * unit * float(np.max(steps)) * largest)
 
 
 def bound_of(
@@ -132,7 +141,7 @@ def bound_of(
     if share >= 0.5:
         return np.full(facts.logits.shape, np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
-        size = route.growth * p.size(facts.logits) * np.exp(np.minimum(facts.logits, 300.0))
+        size = route.growth * p.size(facts.products) * np.exp(np.minimum(facts.logits, 300.0))
         rho = share / (1.0 - share) * size
         far = (1.0 + p.error) * (1.0 + route.error) * (1.0 + measures.centred.mass_error) - 1.0
         off = np.maximum(far, facts.near)

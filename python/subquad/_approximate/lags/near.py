@@ -15,7 +15,7 @@ from ..._problem import Stats, added
 from ..head import Floats, Head
 from .routes import Blocks
 
-__all__ = ["near_backward", "near_forward", "near_pairs"]
+__all__ = ["near_backward", "near_forward", "near_pairs", "near_tops"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,33 @@ def _same(run: _Part, part: _Part) -> bool:
 def near_pairs(blocks: Blocks, reach: int) -> int:
     """Count pairs of a query and a key that are near."""
     return sum(part.count * part.rows * part.keys for part in _parts(blocks, reach))
+
+
+def near_tops(lags: Floats, blocks: Blocks, reach: int) -> Floats:
+    """Return the largest bias of the near keys that each query sees, minus infinity without any."""
+    tops = np.full(blocks.queries, -np.inf)
+    for part in _parts(blocks, reach):
+        if part.keys == 0:
+            continue
+        first = part.query - (part.key + part.keys - 1) + blocks.keys - 1
+        seen = lags[first : first + part.rows + part.keys - 1].copy()
+        if blocks.is_causal:
+            seen[: max(0, blocks.keys - 1 - first)] = -np.inf
+        of_rows = _largest(seen, part.keys)
+        for b in range(part.count):
+            start = part.query + b * blocks.size
+            tops[start : start + part.rows] = of_rows
+    return tops
+
+
+def _largest(x: Floats, width: int) -> Floats:
+    """Return the largest of every so many neighbours: of runs of a power of two, two of which overlap."""
+    run, largest = 1, x
+    while 2 * run <= width:
+        run, largest = 2 * run, np.maximum(largest[:-run], largest[run:])
+    count = len(x) - width + 1
+    both: Floats = np.maximum(largest[:count], largest[width - run : width - run + count])
+    return both
 
 
 def near_forward(

@@ -67,7 +67,7 @@ def divide(
     measures: Measures, wish: Wish, route: Split, p: Polynomial, cost: Cost, flops: float
 ) -> LagDivision | None:
     """Say which rows a polynomial answers; None where those are none."""
-    facts = facts_of(measures, wish.lags, 0 if isinstance(route, Whole) else route.blocks.size)
+    facts = facts_of(measures, wish.lags, route)
     bound = bound_of(measures, facts, route, p)
     good = bound <= measures.budget(wish.eps)
     if not good.any():

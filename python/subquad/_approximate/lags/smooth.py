@@ -213,7 +213,11 @@ class Smooth:
         near, far = max(1, farthest // 2), farthest
         sign = 1 if farthest == len(of_lags) - 1 - zero else -1
         columns = self.kernel.slopes(np.array([near, far], dtype=np.float64))
-        for distance, x in zip((near, far), np.linalg.solve(columns, numbers), strict=True):
+        # Of the size of one; where b is so small that it acts as a does, any of the solutions.
+        sizes = np.abs(columns).max(axis=1)
+        sizes[sizes == 0.0] = 1.0
+        columns, numbers = columns / sizes[:, np.newaxis], numbers / sizes
+        for distance, x in zip((near, far), np.linalg.lstsq(columns, numbers)[0], strict=True):
             of_lags[zero + sign * distance] += x
 
 

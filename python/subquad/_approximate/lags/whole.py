@@ -91,18 +91,24 @@ def _steps(width: int, degree: int) -> list[tuple[slice, int, slice]]:
 def _tau(division: LagDivision) -> NDArray[Any]:
     """Weights of lags; hidden ones are zero."""
     route = division.route
-    tau = np.exp(division.lags - route.top)
+    exponents = division.lags - route.top
     if route.blocks.is_causal:
-        tau[: route.blocks.keys - 1] = 0.0
+        # What is hidden may be any number above the largest that is not.
+        exponents[: route.blocks.keys - 1] = -np.inf
+    tau = np.exp(exponents)
     return tau.astype(division.measures.centred.head.value.dtype)[np.newaxis]
 
 
 def _terms(division: LagDivision) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return monomials of queries times factors, those of keys times masses, and values with ones."""
+    """Return monomials of queries, those of keys times masses, both times factors, and values with ones."""
     centred, p = division.measures.centred, division.p
     kind = centred.head.value.dtype
-    left, right = features(centred.x, p.degree), features(centred.y, p.degree)
-    left *= _factors(division)[:, np.newaxis].astype(kind)
+    to_x, to_y = _units(division.measures)
+    left = features(centred.x * kind.type(to_x), p.degree)
+    right = features(centred.y * kind.type(to_y), p.degree)
+    of_left, of_right = _factors(division)
+    left *= of_left[:, np.newaxis].astype(kind)
+    right *= of_right[:, np.newaxis].astype(kind)
     right *= centred.masses.astype(kind)
     ones = np.ones((len(centred.y), 1), kind)
     values = values_of(centred) / kind.type(_unit(division))
@@ -115,15 +121,37 @@ def _unit(division: LagDivision) -> float:
     return 2.0 ** math.ceil(math.log2(reach)) if reach > 0.0 else 1.0
 
 
-def _factors(division: LagDivision) -> Floats:
+def _units(measures: Measures) -> tuple[float, float]:
+    """Return powers of two that make queries and keys as long as each other, and their products logits.
+
+    Two terms go through a transform together and round as the larger of them: both sides of all are
+    to be alike in size.
+    """
+    centred = measures.centred
+    scale = abs(centred.head.scale)
+    x, y = (float(norms(rows).max(initial=0.0)) for rows in (centred.x, centred.y))
+    exponents = [math.log2(z) if 0.0 < z < math.inf else 0.0 for z in (x, y, scale)]
+    # Neither leaves the range of float32.
+    difference = (exponents[1] - exponents[0]) / 2.0
+    to_x, to_y = (
+        round(min(max(exponents[2] / 2.0 + sign * difference, -120.0), 120.0)) for sign in (1, -1)
+    )
+    return 2.0**to_x, 2.0**to_y
+
+
+def _factors(division: LagDivision) -> tuple[Floats, Floats]:
+    """Return the factors of the monomials of queries and of keys: their products' roots, with the sign."""
     centred, p = division.measures.centred, division.p
     width = centred.x.shape[1]
     degrees = np.repeat(
         np.arange(p.degree + 1), [math.comb(width + t - 1, t) for t in range(p.degree + 1)]
     )
     multinomials = _subquad.polynomial_weights(width, p.degree)
-    factors: Floats = (p.c * centred.head.scale ** np.arange(p.degree + 1))[degrees] * multinomials
-    return factors
+    to_x, to_y = _units(division.measures)
+    rest = centred.head.scale / to_x / to_y
+    factors: Floats = (p.c * rest ** np.arange(p.degree + 1))[degrees] * multinomials
+    root: Floats = np.sqrt(np.abs(factors))
+    return np.sign(factors) * root, root
 
 
 def whole_forward(division: LagDivision) -> Far:
@@ -163,20 +191,25 @@ def whole_backward(
     grads["mass"] = np.einsum("mt,mt->t", of_right, right).astype(np.float64)
     grads["factor"] = np.einsum("mt,mt->t", of_left, left).astype(np.float64)
     # The first monomial is one, so that factors can be taken out of the others.
-    of_left *= _factors(division)[:, np.newaxis].astype(left.dtype)
+    for_left, for_right = (x[:, np.newaxis].astype(left.dtype) for x in _factors(division))
+    of_left *= for_left
+    of_right *= for_right
     of_right *= centred.masses.astype(left.dtype)
-    monomials = features(centred.x, p.degree)
-    grads["query"] = pull_features(centred.x, p.degree, monomials, of_left)
-    monomials = features(centred.y, p.degree)
-    grads["key"] = pull_features(centred.y, p.degree, monomials, of_right)
+    sides = (("query", centred.x, of_left), ("key", centred.y, of_right))
+    for (name, rows, grad), to in zip(sides, _units(division.measures), strict=True):
+        scaled = rows * left.dtype.type(to)
+        monomials = features(scaled, p.degree)
+        grads[name] = pull_features(scaled, p.degree, monomials, grad) * left.dtype.type(to)
     return grads, of_tau[0].astype(np.float64) * tau[0]
 
 
 def whole_noise(measures: Measures, lags: Floats, route: Whole, p: Polynomial) -> Floats:
     """Bound what the rounding of the transforms does to sums of weights; numerators over the reach too.
 
-    Over terms by Cauchy and Schwarz: sum of ``|f phi(x)| |phi(y) column|``. Two columns go through a transform
-    together, and what is bounded for one is bounded by the norm of both.
+    Two terms or columns go through a transform together, and what is bounded for one is bounded by the norm of
+    both. So the terms' left sides meet right sides of others: by Cauchy and Schwarz the bound is the product of
+    the roots of the sums of the squares of both, twice those of the right sides. The factors of the terms are
+    half on either side, so that these sums are polynomials.
     """
     centred = measures.centred
     head = centred.head
@@ -184,10 +217,9 @@ def whole_noise(measures: Measures, lags: Floats, route: Whole, p: Polynomial) -
     visible = lags[route.blocks.keys - 1 :] if route.blocks.is_causal else lags
     size = float(np.sqrt(np.exp(2.0 * (visible - route.top)).sum()))
     x, y = norms(centred.x), norms(centred.y)
-    # Queries and keys in units in which both are as long.
-    ratio = math.sqrt(float(y.max(initial=0.0)) / max(float(x.max(initial=0.0)), 1e-300)) or 1.0
-    of_x = p.size(abs(head.scale) * (x * ratio) ** 2)
-    of_y = p.size(abs(head.scale) * (y / ratio) ** 2)
+    to_x, to_y = _units(measures)
+    rest = abs(head.scale) / to_x / to_y
+    of_x, of_y = p.size(rest * (x * to_x) ** 2), p.size(rest * (y * to_y) ** 2)
     total = float(np.sqrt((centred.masses**2 * of_y).sum()))
     noise: Floats = UP * 2.0 * product_error(len(lags)) * unit * size * total * np.sqrt(of_x)
     return noise
