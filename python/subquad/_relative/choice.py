@@ -18,9 +18,9 @@ __all__ = ["Choice", "choose"]
 
 # Share of a budget that a polynomial may take; the rest is for rounding.
 _SHARE = 0.95
-# How much longer an operation of the transforms takes than one of the kernel over all keys: 5 to 8 times
-# where there are many terms, up to 13 times for one entry, where either is quick.
-_SLOWER = 8.0
+# How much longer an operation of the transforms takes than one of the kernel over all keys: 2 to 3 times
+# where there are many terms, 5 times for one entry of the support (`bench_toeplitz_attention`).
+_SLOWER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
