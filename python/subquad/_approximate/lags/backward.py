@@ -35,12 +35,12 @@ def lag_backward(
     of_rows, of_masses = _upstream(done, up, out)
     stats: Stats = {}
     if isinstance(route, Whole):
-        found, numbers = whole_backward(division, of_rows, of_masses)
+        found, numbers = whole_backward(division, done.exact, of_rows, of_masses)
     else:
         passed = (up, np.ascontiguousarray(out), done.logs.astype(kind))
         lags = division.lags.astype(kind)
         stats = near_backward(head, lags, route.blocks, route.reach, passed, grads, of_lags)
-        found, numbers = far_backward(division, of_rows, of_masses)
+        found, numbers = far_backward(division, done.exact, of_rows, of_masses)
     if "query" in grads:
         # The factors of rows depend on the queries too.
         factors = (head.scale * found["factor"])[:, np.newaxis]

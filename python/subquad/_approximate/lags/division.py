@@ -14,7 +14,19 @@ from ..measures import TINY, Measures
 from .near import near_tops
 from .routes import Split
 
-__all__ = ["Facts", "Far", "LagDivision", "Polynomial", "bound_of", "facts_of", "values_of"]
+__all__ = [
+    "Facts",
+    "Far",
+    "LagDivision",
+    "Polynomial",
+    "Sides",
+    "bound_of",
+    "facts_of",
+    "sides_of",
+    "underflow_of",
+    "units_of",
+    "values_of",
+]
 
 # How the core cuts sums, and how far a logit may exceed what its exponential refers to: see
 # `attention/dense.rs`, `strip.rs` and `polynomial.rs` there.
@@ -77,6 +89,16 @@ class LagDivision:
 
 
 @dataclass(slots=True)
+class Sides:
+    """Centred queries and keys in units of their own: ``scale x.y`` is a logit."""
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    units: tuple[float, float]
+    scale: float
+
+
+@dataclass(slots=True)
 class Far:
     """Rows from far keys: numerators and sums of weights, up to a factor for each row."""
 
@@ -89,6 +111,50 @@ def values_of(centred: Centred) -> NDArray[Any]:
     with np.errstate(over="ignore", invalid="ignore"):
         values: NDArray[Any] = centred.head.value - centred.mean
     return values
+
+
+def units_of(division: LagDivision) -> tuple[float, float, float]:
+    """Return powers of two that make queries and keys as long as each other, and what is left of the scale.
+
+    Monomials then stay within the range, and terms of all degrees are alike in size on both sides.
+    """
+    measures = division.measures
+    x, y = measures.lengths
+    scale = measures.centred.head.scale
+    longest = (float(np.delete(x, division.exact).max(initial=0.0)), float(y.max(initial=0.0)))
+    exponents = [math.log2(z) if 0.0 < z < math.inf else 0.0 for z in (*longest, abs(scale))]
+    difference = (exponents[1] - exponents[0]) / 2.0
+    # Neither leaves the range of float32.
+    to_x, to_y = (
+        2.0 ** round(min(max(exponents[2] / 2.0 + sign * difference, -120.0), 120.0))
+        for sign in (1, -1)
+    )
+    return to_x, to_y, scale / to_x / to_y
+
+
+def sides_of(division: LagDivision, exact: NDArray[Any] | None = None) -> Sides:
+    """Return both sides of the sums; rows computed from all keys, by default those planned, are zero."""
+    centred = division.measures.centred
+    to_x, to_y, scale = units_of(division)
+    kind = centred.head.value.dtype
+    x, y = centred.x.copy(), centred.y * kind.type(to_y)
+    x[division.exact if exact is None else exact] = 0
+    x *= kind.type(to_x)
+    return Sides(x, y, (to_x, to_y), scale)
+
+
+def underflow_of(division: LagDivision, smallest: float) -> float:
+    """Bound what underflows in a sum of weights, as `Measures.underflow` does, in these units."""
+    measures, p = division.measures, division.p
+    to_x, to_y, scale = units_of(division)
+    x, y = measures.lengths
+    width = measures.centred.x.shape[1]
+    most = width * max(1.0, abs(scale)) * max(1.0, to_y * float(y.max(initial=0.0)))
+    most *= max(1.0, to_x * float(np.delete(x, division.exact).max(initial=0.0)))
+    size = 0.0
+    for coefficient in np.abs(p.c[::-1]):
+        size = size * most + 1.0 + float(coefficient)
+    return len(y) * (2.0 * len(p.c) + 10.0) * smallest * size
 
 
 def facts_of(measures: Measures, lags: Floats, route: Split) -> Facts:

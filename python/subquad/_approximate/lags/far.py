@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ... import _subquad
 from ..head import Floats, Head
-from .division import Far, LagDivision, values_of
+from .division import Far, LagDivision, Sides, sides_of, values_of
 from .routes import Route
 from .whole import Whole
 
@@ -29,7 +29,9 @@ def _weights(division: LagDivision) -> tuple[NDArray[Any], NDArray[Any]]:
     return of_keys, route.of_queries().astype(kind)
 
 
-def _sums(division: LagDivision, of_keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _sums(
+    division: LagDivision, sides: Sides, of_keys: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return sums over the keys of each block, and the same of ones."""
     route, centred = _route(division), division.measures.centred
     features = _subquad.polynomial_weights(centred.head.query.shape[1], division.p.degree).size
@@ -37,13 +39,13 @@ def _sums(division: LagDivision, of_keys: NDArray[Any]) -> tuple[NDArray[Any], N
     kind = centred.head.value.dtype
     sums, masses = np.zeros((*shape, centred.head.value.shape[1]), kind), np.zeros(shape, kind)
     _subquad.polynomial_block_sums(
-        np.ascontiguousarray(centred.y)[np.newaxis],
+        np.ascontiguousarray(sides.y)[np.newaxis],
         np.ascontiguousarray(values_of(centred))[np.newaxis],
         of_keys[np.newaxis],
         division.p.c,
         sums[np.newaxis],
         masses[np.newaxis],
-        scale=centred.head.scale,
+        scale=sides.scale,
         **_cut(division, centred.head),
     )
     return sums, masses
@@ -57,12 +59,13 @@ def far_forward(division: LagDivision) -> Far:
     """Compute rows from far keys; none are zero."""
     route, centred = _route(division), division.measures.centred
     of_keys, of_queries = _weights(division)
-    pushed = [route.push(x) for x in _sums(division, of_keys)]
+    sides = sides_of(division)
+    pushed = [route.push(x) for x in _sums(division, sides, of_keys)]
     kind = centred.head.value.dtype
     rows = np.zeros((len(centred.head.query), centred.head.value.shape[1]), kind)
     masses = np.zeros(len(rows), kind)
     _subquad.polynomial_block_rows(
-        np.ascontiguousarray(centred.x)[np.newaxis],
+        np.ascontiguousarray(sides.x)[np.newaxis],
         of_queries[np.newaxis],
         pushed[0][np.newaxis],
         pushed[1][np.newaxis],
@@ -75,9 +78,12 @@ def far_forward(division: LagDivision) -> Far:
 
 
 def far_backward(
-    division: LagDivision, of_rows: NDArray[Any], of_masses: NDArray[Any]
+    division: LagDivision,
+    exact: NDArray[np.bool_],
+    of_rows: NDArray[Any],
+    of_masses: NDArray[Any],
 ) -> tuple[dict[str, NDArray[Any]], Floats]:
-    """Return gradients given those of `far_forward`.
+    """Return gradients given those of `far_forward`, which are zero for rows computed from all keys.
 
     Of centred queries and keys, of values, of the logarithms of the keys' masses and of the rows' factors; and
     of the numbers that the bias is made of.
@@ -85,7 +91,8 @@ def far_backward(
     route, centred = _route(division), division.measures.centred
     head = centred.head
     of_keys, of_queries = _weights(division)
-    sums = _sums(division, of_keys)
+    sides = sides_of(division, exact)
+    sums = _sums(division, sides, of_keys)
     pushed = [route.push(x) for x in sums]
     of_pushed = [np.zeros_like(x) for x in pushed]
     grads = {
@@ -97,7 +104,7 @@ def far_backward(
     _subquad.polynomial_block_rows_grad(
         of_rows[np.newaxis],
         of_masses[np.newaxis],
-        np.ascontiguousarray(centred.x)[np.newaxis],
+        np.ascontiguousarray(sides.x)[np.newaxis],
         of_queries[np.newaxis],
         pushed[0][np.newaxis],
         pushed[1][np.newaxis],
@@ -117,16 +124,18 @@ def far_backward(
     _subquad.polynomial_block_sums_grad(
         back[0][np.newaxis],
         back[1][np.newaxis],
-        np.ascontiguousarray(centred.y)[np.newaxis],
+        np.ascontiguousarray(sides.y)[np.newaxis],
         np.ascontiguousarray(values_of(centred))[np.newaxis],
         of_keys[np.newaxis],
         division.p.c,
         grads["key"][np.newaxis],
         grads["value"][np.newaxis],
         to_keys[np.newaxis],
-        scale=head.scale,
+        scale=sides.scale,
         **_cut(division, head),
     )
+    for name, to in zip(("query", "key"), sides.units, strict=True):
+        grads[name] *= grads[name].dtype.type(to)
     wide = to_keys.astype(np.float64)
     grads["mass"] = (wide * of_keys).sum(axis=0)
     of_functions = to_queries.astype(np.float64)

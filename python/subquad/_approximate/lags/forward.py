@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..._problem import Stats
 from ..head import Floats, blocks, length, norms
-from .division import Far, LagDivision, bound_of
+from .division import Far, LagDivision, bound_of, underflow_of
 from .far import far_forward
 from .near import near_forward
 from .whole import Whole, whole_forward, whole_noise
@@ -97,12 +97,12 @@ def _certify(done: LagRows, distance: Floats, out: NDArray[Any]) -> None:
     kind = np.finfo(out.dtype)
     # In units of the largest weight of a far key.
     with np.errstate(over="ignore"):
-        lost = measures.underflow(p.c, float(kind.smallest_normal)) * 8.0 * route.growth
+        lost = underflow_of(division, float(kind.smallest_normal)) * 8.0 * route.growth
         if measures.reach > 0.0:
             lost *= 1.0 + math.sqrt(out.shape[1]) / measures.reach
         noise: Floats = np.zeros(1)
         if isinstance(route, Whole):
-            noise = whole_noise(measures, division.lags, route, p)
+            noise = whole_noise(division)
         off = (lost + noise) * np.exp(done.constants - done.logs)
     bound = bound_of(measures, division.facts, route, p, off)
     done.exact |= ~(bound <= 2.0 * measures.spread)

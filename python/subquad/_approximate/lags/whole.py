@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from ... import _subquad
 from ...theory.toeplitz import product_error
-from ..head import UP, Floats, norms
-from ..measures import Measures
-from .division import Far, LagDivision, Polynomial, values_of
+from ..head import UP, Floats
+from .division import Far, LagDivision, Sides, sides_of, units_of, values_of
 from .routes import Blocks
 
 __all__ = ["Whole", "whole_backward", "whole_forward", "whole_noise"]
@@ -99,14 +98,14 @@ def _tau(division: LagDivision) -> NDArray[Any]:
     return tau.astype(division.measures.centred.head.value.dtype)[np.newaxis]
 
 
-def _terms(division: LagDivision) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _terms(
+    division: LagDivision, sides: Sides
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return monomials of queries, those of keys times masses, both times factors, and values with ones."""
     centred, p = division.measures.centred, division.p
     kind = centred.head.value.dtype
-    to_x, to_y = _units(division.measures)
-    left = features(centred.x * kind.type(to_x), p.degree)
-    right = features(centred.y * kind.type(to_y), p.degree)
-    of_left, of_right = _factors(division)
+    left, right = features(sides.x, p.degree), features(sides.y, p.degree)
+    of_left, of_right = _factors(division, sides.scale)
     left *= of_left[:, np.newaxis].astype(kind)
     right *= of_right[:, np.newaxis].astype(kind)
     right *= centred.masses.astype(kind)
@@ -121,25 +120,7 @@ def _unit(division: LagDivision) -> float:
     return 2.0 ** math.ceil(math.log2(reach)) if reach > 0.0 else 1.0
 
 
-def _units(measures: Measures) -> tuple[float, float]:
-    """Return powers of two that make queries and keys as long as each other, and their products logits.
-
-    Two terms go through a transform together and round as the larger of them: both sides of all are
-    to be alike in size.
-    """
-    centred = measures.centred
-    scale = abs(centred.head.scale)
-    x, y = (float(norms(rows).max(initial=0.0)) for rows in (centred.x, centred.y))
-    exponents = [math.log2(z) if 0.0 < z < math.inf else 0.0 for z in (x, y, scale)]
-    # Neither leaves the range of float32.
-    difference = (exponents[1] - exponents[0]) / 2.0
-    to_x, to_y = (
-        round(min(max(exponents[2] / 2.0 + sign * difference, -120.0), 120.0)) for sign in (1, -1)
-    )
-    return 2.0**to_x, 2.0**to_y
-
-
-def _factors(division: LagDivision) -> tuple[Floats, Floats]:
+def _factors(division: LagDivision, scale: float) -> tuple[Floats, Floats]:
     """Return the factors of the monomials of queries and of keys: their products' roots, with the sign."""
     centred, p = division.measures.centred, division.p
     width = centred.x.shape[1]
@@ -147,16 +128,14 @@ def _factors(division: LagDivision) -> tuple[Floats, Floats]:
         np.arange(p.degree + 1), [math.comb(width + t - 1, t) for t in range(p.degree + 1)]
     )
     multinomials = _subquad.polynomial_weights(width, p.degree)
-    to_x, to_y = _units(division.measures)
-    rest = centred.head.scale / to_x / to_y
-    factors: Floats = (p.c * rest ** np.arange(p.degree + 1))[degrees] * multinomials
+    factors: Floats = (p.c * scale ** np.arange(p.degree + 1))[degrees] * multinomials
     root: Floats = np.sqrt(np.abs(factors))
     return np.sign(factors) * root, root
 
 
 def whole_forward(division: LagDivision) -> Far:
     """Compute numerators and sums of weights of all pairs."""
-    left, right, columns = _terms(division)
+    left, right, columns = _terms(division, sides_of(division))
     rows = np.zeros((left.shape[1], columns.shape[1]), columns.dtype)
     workers = division.measures.centred.head.workers
     _subquad.rescaled_toeplitz(_tau(division), left, right, columns, rows, workers=workers)
@@ -165,11 +144,15 @@ def whole_forward(division: LagDivision) -> Far:
 
 
 def whole_backward(
-    division: LagDivision, of_rows: NDArray[Any], of_masses: NDArray[Any]
+    division: LagDivision,
+    exact: NDArray[np.bool_],
+    of_rows: NDArray[Any],
+    of_masses: NDArray[Any],
 ) -> tuple[dict[str, NDArray[Any]], Floats]:
     """Return gradients as `far_backward`; those of the bias for every lag."""
     centred, p = division.measures.centred, division.p
-    left, right, columns = _terms(division)
+    sides = sides_of(division, exact)
+    left, right, columns = _terms(division, sides)
     tau = _tau(division)
     unit = columns.dtype.type(_unit(division))
     of_left, of_right, of_columns, of_tau = (
@@ -191,19 +174,20 @@ def whole_backward(
     grads["mass"] = np.einsum("mt,mt->t", of_right, right).astype(np.float64)
     grads["factor"] = np.einsum("mt,mt->t", of_left, left).astype(np.float64)
     # The first monomial is one, so that factors can be taken out of the others.
-    for_left, for_right = (x[:, np.newaxis].astype(left.dtype) for x in _factors(division))
+    for_left, for_right = (
+        x[:, np.newaxis].astype(left.dtype) for x in _factors(division, sides.scale)
+    )
     of_left *= for_left
     of_right *= for_right
     of_right *= centred.masses.astype(left.dtype)
-    sides = (("query", centred.x, of_left), ("key", centred.y, of_right))
-    for (name, rows, grad), to in zip(sides, _units(division.measures), strict=True):
-        scaled = rows * left.dtype.type(to)
-        monomials = features(scaled, p.degree)
-        grads[name] = pull_features(scaled, p.degree, monomials, grad) * left.dtype.type(to)
+    both = (("query", sides.x, of_left), ("key", sides.y, of_right))
+    for (name, rows, grad), to in zip(both, sides.units, strict=True):
+        monomials = features(rows, p.degree)
+        grads[name] = pull_features(rows, p.degree, monomials, grad) * left.dtype.type(to)
     return grads, of_tau[0].astype(np.float64) * tau[0]
 
 
-def whole_noise(measures: Measures, lags: Floats, route: Whole, p: Polynomial) -> Floats:
+def whole_noise(division: LagDivision) -> Floats:
     """Bound what the rounding of the transforms does to sums of weights; numerators over the reach too.
 
     Two terms or columns go through a transform together, and what is bounded for one is bounded by the norm of
@@ -211,15 +195,14 @@ def whole_noise(measures: Measures, lags: Floats, route: Whole, p: Polynomial) -
     the roots of the sums of the squares of both, twice those of the right sides. The factors of the terms are
     half on either side, so that these sums are polynomials.
     """
+    measures, lags, route, p = division.measures, division.lags, division.route, division.p
     centred = measures.centred
-    head = centred.head
-    unit = float(np.finfo(head.value.dtype).eps) / 2.0
+    unit = float(np.finfo(centred.head.value.dtype).eps) / 2.0
     visible = lags[route.blocks.keys - 1 :] if route.blocks.is_causal else lags
     size = float(np.sqrt(np.exp(2.0 * (visible - route.top)).sum()))
-    x, y = norms(centred.x), norms(centred.y)
-    to_x, to_y = _units(measures)
-    rest = abs(head.scale) / to_x / to_y
-    of_x, of_y = p.size(rest * (x * to_x) ** 2), p.size(rest * (y * to_y) ** 2)
+    x, y = measures.lengths
+    to_x, to_y, scale = units_of(division)
+    of_x, of_y = p.size(abs(scale) * (x * to_x) ** 2), p.size(abs(scale) * (y * to_y) ** 2)
     total = float(np.sqrt((centred.masses**2 * of_y).sum()))
     noise: Floats = UP * 2.0 * product_error(len(lags)) * unit * size * total * np.sqrt(of_x)
     return noise
