@@ -455,11 +455,12 @@ def test_plans_name_the_bias_and_fit_it_alone() -> None:
             subquad.attention(q, k, v, bias=other, plan=plan)
 
 
-def test_polynomials_do_not_take_a_bias() -> None:
+def test_polynomials_do_not_take_a_bias_with_a_window() -> None:
     _, q, k, v = arrays(300, 300, np.float32)
-    bias = Bias.alibi(np.ones(2))
-    plan = subquad.plan(0.01 * q, k, v, eps=0.1, method="polynomial", bias=bias)
+    options: dict[str, Any] = {"bias": Bias.alibi(np.ones(2)), "is_causal": True, "window": 9}
+    options |= {"eps": 0.1, "method": "polynomial"}
+    plan = subquad.plan(0.01 * q, k, v, **options)
     assert plan.method == "exact"
-    assert "`bias` is given" in plan.reason
-    with pytest.raises(subquad.CertificateError, match="`bias` is given"):
-        subquad.attention(q, k, v, eps=0.1, method="polynomial", bias=bias, fallback="raise")
+    assert "`window` is given" in plan.reason
+    with pytest.raises(subquad.CertificateError, match="`window` is given"):
+        subquad.attention(q, k, v, fallback="raise", **options)

@@ -201,4 +201,8 @@ def test_python_calls_the_compiled_module_in_few_places() -> None:
                 continue
             if node.value.id == "_subquad" and node.attr.startswith(("attention_", "Halfspace")):
                 callers.add((node.attr.partition("_")[0], path.name))
-    assert callers == {("attention", "_problem.py"), ("HalfspaceIndex", "halfspace.py")}
+    assert callers == {
+        ("attention", "_problem.py"),
+        ("attention", "near.py"),
+        ("HalfspaceIndex", "halfspace.py"),
+    }

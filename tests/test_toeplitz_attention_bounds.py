@@ -175,7 +175,7 @@ def test_weights_of_float64_are_not_rounded_for_rows_in_float64() -> None:
     weights = rng.standard_normal((1, 115))
     options: dict[str, Any] = {"support": [(0, 0)], "scale": 1.0}
     out, info = subquad.toeplitz_attention(q, k, v, weights, eps=1e-5, return_info=True, **options)
-    wide = [x.astype(np.float64) for x in (q, k, v)]
+    wide = (q.astype(np.float64), k.astype(np.float64), v.astype(np.float64))
     exact = subquad.toeplitz_attention(*wide, weights, **options)
     assert info.stats["rows_recomputed"] == 58
     error = np.linalg.norm(out - exact, axis=1)

@@ -1,6 +1,6 @@
 """Polynomials with a bias of relative positions, by each of the ways that such a bias is taken: target T3.
 
-The polynomial is of degree 2, within 5e-2 on logits of at most 1, bounds included. Torch takes the bias as a
+The polynomial is of degree 2, within 5e-2 on logits of at most 0.9, bounds included. Torch takes the bias as a
 float mask of queries by keys, which is filled before the clock starts: of a long context for some of the
 queries, and its time is scaled up. ``track_ratio_to_sdpa`` is our time over torch's, ``track_ratio_to_exact`` over
 our exact attention with the same bias; both are better when smaller.
@@ -52,7 +52,7 @@ class _Head:
         one_thread()
         query, key, value = normal(*[(n, self.width)] * 3)
         scale = np.linalg.norm(query, axis=1).max() * np.linalg.norm(key, axis=1).max()
-        self.arrays = (query * np.float32(0.999 * self.width**0.5 / scale), key, value)
+        self.arrays = (query * np.float32(0.9 * self.width**0.5 / scale), key, value)
         self.options: dict[str, Any] = {
             "bias": bias_of(kind, n),
             "is_causal": kind in ("alibi", "kerple"),

@@ -151,11 +151,18 @@ class Measures:
             kept[np.argpartition(lengths, -self.apart)[-self.apart :]] = False
         return kept
 
+    @cached_property
+    def logits(self) -> Floats:
+        """Bound on ``|scale x.y|`` for each query, over the keys in the sums that it sees."""
+        head = self.centred.head
+        x, y = self.in_metric
+        longest = head.largest_seen(np.where(self.kept, y, 0.0))
+        bound: Floats = UP * abs(head.scale) * x * longest
+        return bound
+
     def rows(self, degree: int) -> Rows:
         """Return what polynomials up to a degree need to know."""
         head, masses = self.centred.head, self.centred.masses
-        x, y = self.in_metric
-        longest = head.largest_seen(np.where(self.kept, y, 0.0))
         total = head.over_seen(masses)
         per = UP / np.maximum(total, TINY)
         moments, moment = [], masses * self.kept
@@ -164,7 +171,7 @@ class Measures:
             moment = moment * self.lengths[1]
         return Rows(
             length=self.lengths[0],
-            logits=UP * abs(head.scale) * x * longest,
+            logits=self.logits,
             least=self._least(total),
             total=total,
             share=moments[0],

@@ -160,7 +160,7 @@ def underflow_of(division: LagDivision, smallest: float) -> float:
 def facts_of(measures: Measures, lags: Floats, route: Split) -> Facts:
     """Measure a head whose bias is split in some way."""
     head = measures.centred.head
-    logits = np.broadcast_to(measures.rows(0).logits, len(head.query))
+    logits = np.broadcast_to(measures.logits, len(head.query))
     x, y = measures.lengths
     products = UP * abs(head.scale) * x * head.largest_seen(y)
     if route.reach < 0:

@@ -26,6 +26,8 @@ __all__ = ["Wish", "choose_lags", "divide", "polynomial_of", "route_of", "whole_
 _SIZES, _FEW = (192, 384, 960, 1920, 3840), 32
 # Share of the budget for the split of a smooth bias.
 _FOR_SPLIT = 0.2
+# Operations that an exact row takes besides, for every key.
+_FOR_ROW = 50.0
 # Degrees that are looked at, and the numbers that sums may take.
 _DEGREES, _NUMBERS = 10, 1 << 27
 
@@ -49,12 +51,14 @@ def choose_lags(measures: Measures, wish: Wish, cost: Cost) -> tuple[LagDivision
     head = cost.head
     exact = cost.exact(len(head.query))
     best: LagDivision | None = None
-    largest = float(measures.rows(0).logits.max(initial=0.0))
+    largest = float(measures.logits.max(initial=0.0))
     for degree in range(1, _DEGREES + 1):
         p = polynomial_for(degree, largest, wish)
-        for route, flops in _ways(wish, cost, degree) if p is not None else ():
-            if p is None or flops + cost.overhead >= (exact if best is None else best.flops):
-                continue
+        if p is None:
+            continue
+        for route, flops in sorted(_ways(wish, cost, degree), key=lambda way: way[1]):
+            if flops + cost.overhead >= (exact if best is None else best.flops):
+                break
             found = divide(measures, wish, route, p, cost, flops)
             if found is not None and (best is None or found.flops < best.flops):
                 best = found
@@ -74,7 +78,8 @@ def divide(
         return None
     left = np.flatnonzero(~good)
     worst = float(bound[good].max())
-    flops += cost.exact(left.size)
+    # They are few at a time, and every time all keys are read, also for the bounds.
+    flops += cost.exact(left.size) + _FOR_ROW * left.size * len(cost.head.key)
     shares_lags = wish.kind == "learned" and isinstance(route, Plateau)
     return LagDivision(measures, wish.lags, route, p, facts, left, flops, worst, shares_lags)
 
@@ -179,7 +184,7 @@ def route_of(wish: Wish, blocks: Blocks) -> Route | None:
 
 def _refusal(measures: Measures, wish: Wish, best: LagDivision | None, cost: Cost) -> str:
     rows = len(cost.head.query)
-    largest = float(measures.rows(0).logits.max(initial=0.0))
+    largest = float(measures.logits.max(initial=0.0))
     what = f"d = {cost.head.query.shape[1]}, max|s| <= {largest:.3g}, eps = {wish.eps:g}"
     exact = cost.exact(rows)
     if best is not None:

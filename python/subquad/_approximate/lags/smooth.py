@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,17 +57,14 @@ class Kerple:
         the ellipse of rho (Trefethen, Approximation theory and approximation practice, theorem 8.2). To the
         right of 0 no value is larger than that at the real part.
         """
-        half = size / 2.0
-        least = math.inf
+        rho = np.linspace(1.5, 8.0, 66)
+        left = nearest + size / 2.0 * (1.0 - (rho + 1.0 / rho) / 2.0)
+        rho, left = rho[left > 0.0], left[left > 0.0]
         # Lebesgue's constant of the points of the other block.
         factor = 1.0 + 1.0 + 2.0 / math.pi * math.log(points)
-        for rho in np.linspace(1.5, 8.0, 66):
-            left = nearest + half - half * (rho + 1.0 / rho) / 2.0
-            if left <= 0.0:
-                break
-            growth = float(np.exp(self.bias(np.array([left])) - self.bias(np.array([farthest])))[0])
-            least = min(least, factor * 4.0 * growth * rho ** (1 - points) / (rho - 1.0))
-        return least
+        growth = np.exp(self.bias(left) - self.bias(np.array([farthest])))
+        found = factor * 4.0 * growth * rho ** (1.0 - points) / (rho - 1.0)
+        return float(found.min(initial=math.inf))
 
 
 @dataclass(frozen=True)
@@ -229,6 +226,7 @@ def levels_of(blocks: Blocks) -> int:
     return levels
 
 
+@lru_cache(maxsize=64)
 def smooth_route(blocks: Blocks, kernel: Kerple, tolerance: float) -> Smooth | None:
     """Return the split with the fewest points whose error is within a tolerance."""
     if kernel.kind == "power" and kernel.b > 1.0:

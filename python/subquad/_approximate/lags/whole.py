@@ -98,9 +98,7 @@ def _tau(division: LagDivision) -> NDArray[Any]:
     return tau.astype(division.measures.centred.head.value.dtype)[np.newaxis]
 
 
-def _terms(
-    division: LagDivision, sides: Sides
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _terms(division: LagDivision, sides: Sides) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return monomials of queries, those of keys times masses, both times factors, and values with ones."""
     centred, p = division.measures.centred, division.p
     kind = centred.head.value.dtype
