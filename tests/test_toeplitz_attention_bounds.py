@@ -180,3 +180,37 @@ def test_weights_of_float64_are_not_rounded_for_rows_in_float64() -> None:
     assert info.stats["rows_recomputed"] == 58
     error = np.linalg.norm(out - exact, axis=1)
     assert (error <= info.error_bound + 1e-13).all()
+
+
+@pytest.mark.parametrize("polynomial", [{}, {"eps": 1e-2}, {"coefficients": [1.0, 1.0, 0.5]}])
+@pytest.mark.parametrize(
+    ("dtype", "sizes"),
+    [
+        ("float32", (1.0, 1.0, 1.0, 1.0)),
+        ("float32", (1e-24, 1e24, 1e28, 1e-28)),
+        ("float32", (1e17, 1e17, 1e-32, 1e-2)),
+        ("float32", (1e-24, 1e22, 1e22, 1e-20)),
+        ("float64", (1e-210, 1e40, 1e24, 1e146)),
+    ],
+)
+def test_what_underflows_between_factors_is_in_the_bounds(
+    polynomial: dict[str, Any], dtype: str, sizes: tuple[float, ...]
+) -> None:
+    rng = np.random.default_rng(22)
+    query, key, values = rng.standard_normal((3, 30, 2))
+    weights = rng.standard_normal((1, 59))
+    of_query, of_key, of_weights, scale = sizes
+    arrays = [
+        (x * size).astype(dtype)
+        for x, size in zip((query, key, weights), (of_query, of_key, of_weights), strict=True)
+    ]
+    v = values.astype(dtype)
+    out, info = subquad.toeplitz_attention(
+        *arrays[:2], v, arrays[2], support=[(0, 0)], scale=scale, return_info=True, **polynomial
+    )
+    plain = [x.astype(np.float64) / size for x, size in zip(arrays, sizes, strict=False)]
+    exact = reference.toeplitz_attention(
+        *plain[:2], v.astype(np.float64), plain[2], support=[(0, 0)],
+        scale=(of_query * of_key) * (of_weights * scale), **{**polynomial, "eps": None},
+    )  # fmt: skip
+    assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound + 1e-12).all()

@@ -33,6 +33,9 @@ __all__ = [
 # Rows that lie this close are computed as one block: a tile costs the same for one row as for all.
 _GAP = 64
 
+# More than this is not divided by.
+_ROOM = 1e280
+
 Numbers = NDArray[Any]
 
 
@@ -133,14 +136,15 @@ def _counts(call: Relative, bad: bool, stats: Stats) -> Stats:
 
 
 def exact_bounds(
-    call: Relative, columns: Columns, sizes: Floats, out: Numbers
+    call: Relative, columns: Columns, sizes: Floats, rooms: Floats, out: Numbers
 ) -> tuple[Floats, Floats]:
     """Bound the rounding errors of `exact_forward`, and measure the spread.
 
     The kernel is that of `attention`, whose bound takes from queries and keys no more than the largest
-    logit and the number of operations behind one: `sizes` stand in for them.
+    logit and the number of operations behind one: `sizes` stand in for them. What underflows there is
+    multiplied with keys at most, here with what `rooms` has for every head.
     """
-    return _bounds(call.problem, sizes, columns, out, call.problem.shift)
+    return _bounds(call.problem, sizes, rooms, columns, out, call.problem.shift)
 
 
 def exact_rows(call: Relative, head: RelativeHead, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -149,7 +153,8 @@ def exact_rows(call: Relative, head: RelativeHead, rows: NDArray[np.intp]) -> tu
     for where, block, columns, shift in _runs(head, rows):
         found, _ = _forward_rows(head, columns, shift)
         out[where] = found[rows[where] - block.start]
-        bounds, _ = _bounds(call.problem, head.sizes[block], columns, found, shift)
+        room = np.array(head.room)
+        bounds, _ = _bounds(call.problem, head.sizes[block], room, columns, found, shift)
         bound[where] = bounds[rows[where] - block.start]
     return out, bound
 
@@ -206,14 +211,23 @@ def _forward_rows(head: RelativeHead, columns: Columns, shift: int | None) -> tu
 
 
 def _bounds(
-    problem: Problem, sizes: Floats, columns: Columns, out: Numbers, shift: int | None
+    problem: Problem,
+    sizes: Floats,
+    rooms: Floats,
+    columns: Columns,
+    out: Numbers,
+    shift: int | None,
 ) -> tuple[Floats, Floats]:
     """Bound the errors of rows of `attention` whose logits are as large, after as many operations."""
     width = 2 * columns.left.shape[-1] + 2
+    room = float(rooms.max(initial=1.0))
+    if not room < _ROOM:
+        # Nothing is known of what underflows.
+        room, sizes = 1.0, np.full(sizes.shape, _ROOM)
     query = np.zeros((*sizes.shape, width))
-    query[..., 0] = sizes
+    query[..., 0] = sizes / room
     key = np.zeros((1, width))
-    key[0, 0] = 1.0
+    key[0, 0] = room
     key = np.broadcast_to(key, (*columns.value.shape[:-1], width))
     return replace(
         problem, query=query, key=key, value=columns.value, scale=1.0, shift=shift

@@ -65,12 +65,31 @@ class RelativeHead:
     @cached_property
     def sizes(self) -> Floats:
         """For every query a bound on its logits, rounding included."""
-        per_entry = _largest(self.weights[:, self.hidden_lags :]) * _largest(self.right)
+        left = np.abs(self.left.astype(np.float64))
+        longest = np.maximum(_largest(left), np.finfo(np.float64).tiny)
+        factors = (_largest(self.weights[:, self.hidden_lags :]), _largest(self.right), longest)
+        # Their product may be a number where those of some of them are none.
+        parts, powers = np.frexp(np.stack([*factors, np.full(self.entries, abs(self.scale))]))
         with np.errstate(over="ignore", invalid="ignore"):
-            sizes = np.abs(self.left.T.astype(np.float64)) @ (abs(self.scale) * per_entry)
+            per_entry = np.ldexp(parts.prod(axis=0), powers.sum(axis=0))
+            sizes = (left / longest[:, np.newaxis]).T @ per_entry
         # What the weights were rounded to is not what they are.
         slack = (4.0 * self.entries + 32.0) * ROUNDOFF + float(np.finfo(self.weights.dtype).eps)
         return sizes * (1.0 + slack)
+
+    @cached_property
+    def factors(self) -> Floats:
+        """For every entry, what numbers that underflow may be multiplied with on each side: shape (3, t)."""
+        sides = (self.left, self.weights, self.right)
+        with np.errstate(over="ignore"):
+            factors: Floats = np.maximum(1.0, np.stack([_largest(side) for side in sides]))
+        return factors
+
+    @cached_property
+    def room(self) -> float:
+        """The same of all sides and the scale, over all entries."""
+        with np.errstate(over="ignore"):
+            return max(1.0, abs(self.scale)) * float(self.factors.prod(axis=0).sum())
 
     @cached_property
     def bound(self) -> float:

@@ -56,6 +56,9 @@ def polynomial_rows(
     total, doubt = np.empty(len(rows)), np.empty(len(rows))
     steps = head.keys + (head.entries + 4.0) * len(coefficients)
     largest = head.absolute()
+    with np.errstate(over="ignore", invalid="ignore"):
+        slopes = polyval(head.sizes[rows], np.abs(polyder(coefficients)))
+        lost = _TINY * head.keys * (1.0 + head.room * slopes)
     for (block, logits), (_, sizes) in zip(
         _blocks(head, rows), _blocks(largest, rows), strict=True
     ):
@@ -64,7 +67,7 @@ def polynomial_rows(
         total[block] = weights.sum(axis=1)
         # Every step on the way to a sum rounds no more than the same sum of absolute values.
         most = polyval(np.where(seen, sizes, 0.0), np.abs(coefficients))
-        doubt[block] = steps * ROUNDOFF * np.where(seen, most, 0.0).sum(axis=1) + _TINY * head.keys
+        doubt[block] = steps * ROUNDOFF * np.where(seen, most, 0.0).sum(axis=1) + lost[block]
         with np.errstate(divide="ignore", invalid="ignore"):
             out[block] = (weights / total[block, np.newaxis]) @ head.value
     return out, total, doubt
@@ -104,10 +107,12 @@ def _blocks(head: RelativeHead, rows: Rows) -> Iterator[tuple[slice, Floats]]:
     for start in range(0, len(rows), step):
         block = slice(start, min(start + step, len(rows)))
         logits = np.zeros((len(rows[block]), head.keys))
-        for entry in range(head.entries):
-            part = by_query[entry, rows[block]] * head.right[entry]
-            logits += part * head.left[entry, rows[block], np.newaxis]
-        logits *= head.scale
+        # What leaves the range is no number, and no sum of it is certain.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for entry in range(head.entries):
+                part = by_query[entry, rows[block]] * head.right[entry]
+                logits += part * head.left[entry, rows[block], np.newaxis]
+            logits *= head.scale
         if head.shift is not None:
             logits[positions > rows[block, np.newaxis] + head.shift] = -np.inf
         yield block, logits

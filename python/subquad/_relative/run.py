@@ -57,7 +57,7 @@ def forward(call: Relative, *, gradient: bool, bounded: bool) -> Done:
     if shapes.empty:
         return done
     plain = call.coefficients is None and call.degree is None and call.eps is None
-    sizes = np.zeros(shapes.out[:-1])
+    sizes, rooms = np.zeros(shapes.out[:-1]), np.ones(shapes.out[:-2])
     exact: list[Shape] = []
     for index in problem.heads():
         if plain and not bounded:
@@ -67,7 +67,7 @@ def forward(call: Relative, *, gradient: bool, bounded: bool) -> Done:
         choice = choose(call, head, gradient=gradient)
         done.choices.append(choice)
         if choice.coefficients is None:
-            sizes[index] = head.sizes
+            sizes[index], rooms[index] = head.sizes, head.room
             exact.append(index)
         else:
             rows = (raw[index], bound[index])
@@ -78,7 +78,9 @@ def forward(call: Relative, *, gradient: bool, bounded: bool) -> Done:
         for some, where in _parts(call, done.columns, exact):
             done.stats = added(done.stats, exact_forward(call, some, raw[where], lse[where]))
             if bounded:
-                bound[where], spread[where] = exact_bounds(call, some, sizes[where], raw[where])
+                bound[where], spread[where] = exact_bounds(
+                    call, some, sizes[where], rooms[where], raw[where]
+                )
     if call.eps is not None and exact:
         _meet(call, done, exact)
     _count(done)

@@ -91,7 +91,7 @@ def take_sums(head: RelativeHead, coefficients: Floats) -> Sums:
             steps = 3.0 * some.length + len(left) + 16.0
             doubt += (by_product + steps) * roundoff * size
             sizes += size
-            lost += tiny * float((1.0 + np.abs(left).max(axis=1, initial=0.0)) @ (1.0 + norms))
+            lost += tiny * float(_room(head, some, coefficients).sum())
             terms, chunks = terms + len(left), chunks + 1
     doubt += chunks * ROUNDOFF * sizes + len(coefficients) * (head.keys + 8.0) * lost
     return Sums(totals[:, :-1], totals[:, -1], 1.01 * doubt, unit, terms, roundoff)
@@ -171,8 +171,15 @@ def _chunks(head: RelativeHead, coefficients: Floats) -> Iterator[Words]:
         yield from words(head.entries, int(length), most)
 
 
+def _room(head: RelativeHead, some: Words, coefficients: Floats) -> Floats:
+    """For every word, what a number that underflows in its products may be multiplied with."""
+    powers = np.abs(np.float64(head.scale) ** some.length * coefficients[some.length])
+    room: Floats = np.maximum(1.0, some.counts * powers) * head.factors[:, some.letters].prod(axis=(0, 2))
+    return room
+
+
 def _counts(head: RelativeHead, some: Words) -> Numbers:
-    factors = some.counts * head.scale**some.length
+    factors = some.counts * np.float64(head.scale) ** some.length
     return factors.astype(head.value.dtype)[:, np.newaxis]
 
 
