@@ -214,3 +214,18 @@ def test_what_underflows_between_factors_is_in_the_bounds(
         scale=(of_query * of_key) * (of_weights * scale), **{**polynomial, "eps": None},
     )  # fmt: skip
     assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound + 1e-12).all()
+
+
+def test_sums_that_overflow_alone_are_not_certain() -> None:
+    """Sums of the values may be numbers where that of the weights is none."""
+    rng = np.random.default_rng(23)
+    q, k, v = (1.0 + 0.1 * rng.standard_normal((30, 1)) for _ in range(3))
+    k[0], v[1:] = 0.0, 1e-3 * v[1:]
+    weights = np.ones((1, 59))
+    arrays = [x.astype(np.float32) for x in (q * 1e-6, k * 1e7, v, weights * 1e12)]
+    options: dict[str, Any] = {"support": [(0, 0)], "coefficients": [1.0, 1.0, 0.5]}
+    out, info = subquad.toeplitz_attention(*arrays, scale=1e-13, return_info=True, **options)
+    exact = reference.toeplitz_attention(
+        *(x.astype(np.float64) for x in arrays), scale=1e-13, **options
+    )
+    assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound + 1e-12).all()

@@ -56,7 +56,8 @@ class Sums:
         """Rows that are not lost in rounding: half of the digits of their sum of weights are certain."""
         with np.errstate(invalid="ignore"):
             certain = self.total * math.sqrt(self.roundoff) > self.doubt
-        safe: NDArray[np.bool_] = certain & np.isfinite(self.rows).all(axis=1)
+        finite = np.isfinite(self.rows).all(axis=1) & np.isfinite(self.total)
+        safe: NDArray[np.bool_] = certain & finite
         return safe
 
     def means(self, safe: NDArray[np.bool_]) -> tuple[Floats, Floats]:
