@@ -72,7 +72,7 @@ class RelativeHead:
         parts, powers = np.frexp(np.stack([*factors, np.full(self.entries, abs(self.scale))]))
         with np.errstate(over="ignore", invalid="ignore"):
             per_entry = np.ldexp(parts.prod(axis=0), powers.sum(axis=0))
-            sizes = (left / longest[:, np.newaxis]).T @ per_entry
+            sizes: Floats = (left / longest[:, np.newaxis]).T @ per_entry
         # What the weights were rounded to is not what they are.
         slack = (4.0 * self.entries + 32.0) * ROUNDOFF + float(np.finfo(self.weights.dtype).eps)
         return sizes * (1.0 + slack)

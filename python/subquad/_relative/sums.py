@@ -175,7 +175,9 @@ def _chunks(head: RelativeHead, coefficients: Floats) -> Iterator[Words]:
 def _room(head: RelativeHead, some: Words, coefficients: Floats) -> Floats:
     """For every word, what a number that underflows in its products may be multiplied with."""
     powers = np.abs(np.float64(head.scale) ** some.length * coefficients[some.length])
-    room: Floats = np.maximum(1.0, some.counts * powers) * head.factors[:, some.letters].prod(axis=(0, 2))
+    room: Floats = np.maximum(1.0, some.counts * powers) * head.factors[:, some.letters].prod(
+        axis=(0, 2)
+    )
     return room
 
 
