@@ -350,12 +350,13 @@ def test_sums_round_by_norms_whatever_logits_are() -> None:
     assert np.abs(lse - exact_lse).max() <= 0.03
 
 
+@pytest.mark.parametrize("factor", [3e3, 1e4, 1e12])
 @pytest.mark.parametrize("name", ["alibi", "plateau", "kerple log", "learned"])
-def test_long_queries_do_not_leave_the_range(name: str) -> None:
+def test_long_queries_do_not_leave_the_range(name: str, factor: float) -> None:
     q, k, v = (x.astype(np.float32) for x in heads(seed=18))
-    q[:, [7, 900]] *= np.float32(1e12)
+    q[:, [7, 900]] *= np.float32(factor)
     bias = bias_of(name)
-    found = subquad.attention_grad(v, q, k, v, bias=bias, eps=1e-2, method="polynomial")
-    wanted = subquad.attention_grad(v, q, k, v, bias=bias)
-    a, b = wanted.value, found.value
-    assert np.abs(a - b).max() <= 0.02 * np.abs(a).max()
+    wanted = subquad.attention_grad(v, q, k, v, bias=bias).value
+    for eps in (1e-1, 1e-2, 1e-3):
+        found = subquad.attention_grad(v, q, k, v, bias=bias, eps=eps, method="polynomial").value
+        assert np.abs(wanted - found).max() <= (2.0 * eps + 1e-3) * np.abs(wanted).max()
