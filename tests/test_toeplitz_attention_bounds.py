@@ -200,17 +200,17 @@ def test_what_underflows_between_factors_is_in_the_bounds(
     query, key, values = rng.standard_normal((3, 30, 2))
     weights = rng.standard_normal((1, 59))
     of_query, of_key, of_weights, scale = sizes
-    arrays = [
+    q, k, w = (
         (x * size).astype(dtype)
         for x, size in zip((query, key, weights), (of_query, of_key, of_weights), strict=True)
-    ]
+    )
     v = values.astype(dtype)
     out, info = subquad.toeplitz_attention(
-        *arrays[:2], v, arrays[2], support=[(0, 0)], scale=scale, return_info=True, **polynomial
+        q, k, v, w, support=[(0, 0)], scale=scale, return_info=True, **polynomial
     )
-    plain = [x.astype(np.float64) / size for x, size in zip(arrays, sizes, strict=False)]
+    q, k, w = (x.astype(np.float64) / size for x, size in zip((q, k, w), sizes, strict=False))
     exact = reference.toeplitz_attention(
-        *plain[:2], v.astype(np.float64), plain[2], support=[(0, 0)],
+        q, k, v.astype(np.float64), w, support=[(0, 0)],
         scale=(of_query * of_key) * (of_weights * scale), **{**polynomial, "eps": None},
     )  # fmt: skip
     assert (np.linalg.norm(out - exact, axis=-1) <= info.error_bound + 1e-12).all()
