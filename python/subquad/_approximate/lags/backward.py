@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._problem import Stats
+from ..._problem import Stats, added
 from ..head import Floats, blocks
 from .far import far_backward
 from .forward import LagRows
@@ -35,12 +35,12 @@ def lag_backward(
     of_rows, of_masses = _upstream(done, up, out)
     stats: Stats = {}
     if isinstance(route, Whole):
-        found, numbers = whole_backward(division, done.exact, of_rows, of_masses)
+        found, numbers, counts = whole_backward(division, done.exact, of_rows, of_masses)
     else:
         passed = (up, np.ascontiguousarray(out), done.logs.astype(kind))
         lags = division.lags.astype(kind)
         stats = near_backward(head, lags, route.blocks, route.reach, passed, grads, of_lags)
-        found, numbers = far_backward(division, done.exact, of_rows, of_masses)
+        found, numbers, counts = far_backward(division, done.exact, of_rows, of_masses)
     if "query" in grads:
         # The factors of rows depend on the queries too.
         factors = (head.scale * found["factor"])[:, np.newaxis]
@@ -52,7 +52,7 @@ def lag_backward(
         grads["value"] += found["value"]
     if of_lags is not None:
         route.spread(numbers, of_lags)
-    return stats
+    return added(stats, counts)
 
 
 def _upstream(

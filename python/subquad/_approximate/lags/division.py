@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._problem import Stats
 from ..head import UP, Centred, Floats, norms
 from ..measures import TINY, Measures
 from .near import near_tops
@@ -104,6 +105,7 @@ class Far:
 
     rows: NDArray[Any]
     masses: NDArray[Any]
+    stats: Stats
 
 
 def values_of(centred: Centred) -> NDArray[Any]:

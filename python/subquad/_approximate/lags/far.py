@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _subquad
+from ..._problem import Stats, added
 from ..head import Floats, Head
 from .division import Far, LagDivision, Sides, sides_of, values_of
 from .routes import Route
@@ -31,14 +32,14 @@ def _weights(division: LagDivision) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _sums(
     division: LagDivision, sides: Sides, of_keys: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return sums over the keys of each block, and the same of ones."""
+) -> tuple[NDArray[Any], NDArray[Any], Stats]:
+    """Return sums over the keys of each block, the same of ones, and counts."""
     route, centred = _route(division), division.measures.centred
     features = _subquad.polynomial_weights(centred.head.query.shape[1], division.p.degree).size
     shape = (route.blocks.of_keys, route.functions, features)
     kind = centred.head.value.dtype
     sums, masses = np.zeros((*shape, centred.head.value.shape[1]), kind), np.zeros(shape, kind)
-    _subquad.polynomial_block_sums(
+    _, stats = _subquad.polynomial_block_sums(
         np.ascontiguousarray(sides.y)[np.newaxis],
         np.ascontiguousarray(values_of(centred))[np.newaxis],
         of_keys[np.newaxis],
@@ -48,7 +49,7 @@ def _sums(
         scale=sides.scale,
         **_cut(division, centred.head),
     )
-    return sums, masses
+    return sums, masses, stats
 
 
 def _cut(division: LagDivision, head: Head) -> dict[str, Any]:
@@ -60,11 +61,12 @@ def far_forward(division: LagDivision) -> Far:
     route, centred = _route(division), division.measures.centred
     of_keys, of_queries = _weights(division)
     sides = sides_of(division)
-    pushed = [route.push(x) for x in _sums(division, sides, of_keys)]
+    *sums, stats = _sums(division, sides, of_keys)
+    pushed = [route.push(x) for x in sums]
     kind = centred.head.value.dtype
     rows = np.zeros((len(centred.head.query), centred.head.value.shape[1]), kind)
     masses = np.zeros(len(rows), kind)
-    _subquad.polynomial_block_rows(
+    _, counts = _subquad.polynomial_block_rows(
         np.ascontiguousarray(sides.x)[np.newaxis],
         of_queries[np.newaxis],
         pushed[0][np.newaxis],
@@ -74,7 +76,7 @@ def far_forward(division: LagDivision) -> Far:
         degree=division.p.degree,
         **_cut(division, centred.head),
     )
-    return Far(rows, masses)
+    return Far(rows, masses, added(stats, counts))
 
 
 def far_backward(
@@ -82,17 +84,17 @@ def far_backward(
     exact: NDArray[np.bool_],
     of_rows: NDArray[Any],
     of_masses: NDArray[Any],
-) -> tuple[dict[str, NDArray[Any]], Floats]:
+) -> tuple[dict[str, NDArray[Any]], Floats, Stats]:
     """Return gradients given those of `far_forward`, which are zero for rows computed from all keys.
 
     Of centred queries and keys, of values, of the logarithms of the keys' masses and of the rows' factors; and
-    of the numbers that the bias is made of.
+    of the numbers that the bias is made of; and counts.
     """
     route, centred = _route(division), division.measures.centred
     head = centred.head
     of_keys, of_queries = _weights(division)
     sides = sides_of(division, exact)
-    sums = _sums(division, sides, of_keys)
+    *sums, stats = _sums(division, sides, of_keys)
     pushed = [route.push(x) for x in sums]
     of_pushed = [np.zeros_like(x) for x in pushed]
     grads = {
@@ -101,7 +103,7 @@ def far_backward(
         "value": np.zeros_like(head.value),
     }
     to_queries, to_keys = np.zeros_like(of_queries), np.zeros_like(of_keys)
-    _subquad.polynomial_block_rows_grad(
+    _, counts = _subquad.polynomial_block_rows_grad(
         of_rows[np.newaxis],
         of_masses[np.newaxis],
         np.ascontiguousarray(sides.x)[np.newaxis],
@@ -121,7 +123,7 @@ def far_backward(
         of_sums, of_numbers = route.pull(x, there, grad)
         back.append(of_sums)
         numbers = of_numbers if not numbers.size else numbers + of_numbers
-    _subquad.polynomial_block_sums_grad(
+    _, more = _subquad.polynomial_block_sums_grad(
         back[0][np.newaxis],
         back[1][np.newaxis],
         np.ascontiguousarray(sides.y)[np.newaxis],
@@ -141,4 +143,4 @@ def far_backward(
     of_functions = to_queries.astype(np.float64)
     grads["factor"] = (of_functions * of_queries).sum(axis=0)
     numbers = numbers + route.slopes(wide * centred.masses, of_functions)
-    return grads, numbers
+    return grads, numbers, added(added(stats, counts), more)

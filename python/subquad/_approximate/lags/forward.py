@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._problem import Stats
+from ..._problem import Stats, added
 from ..head import Floats, blocks, length, norms
 from .division import Far, LagDivision, bound_of, underflow_of
 from .far import far_forward
@@ -39,9 +39,9 @@ def lag_forward(
 ) -> tuple[LagRows, Stats]:
     """Compute the rows with polynomials; of the others only which they are."""
     route, centred = division.route, division.measures.centred
-    stats: Stats = {}
     if isinstance(route, Whole):
         far = whole_forward(division)
+        stats: Stats = {}
         near, log = np.zeros_like(out), np.full(len(out), -np.inf)
     else:
         lags = division.lags.astype(out.dtype)
@@ -60,7 +60,7 @@ def lag_forward(
         _certify(done, distance, out)
     if lse is not None:
         lse[~done.exact] = done.logs[~done.exact]
-    return done, stats
+    return done, added(stats, far.stats)
 
 
 def _combine(

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _subquad
-from ...theory.toeplitz import product_error
+from ..._problem import Stats
+from ...theory.toeplitz import convolution_flops, product_error
 from ..head import UP, Floats
 from .division import Far, LagDivision, Sides, sides_of, units_of, values_of
 from .routes import Blocks
@@ -138,7 +139,7 @@ def whole_forward(division: LagDivision) -> Far:
     workers = division.measures.centred.head.workers
     _subquad.rescaled_toeplitz(_tau(division), left, right, columns, rows, workers=workers)
     numerators = rows[:, :-1] * columns.dtype.type(_unit(division))
-    return Far(numerators, np.ascontiguousarray(rows[:, -1]))
+    return Far(numerators, np.ascontiguousarray(rows[:, -1]), _counts(division, 1))
 
 
 def whole_backward(
@@ -146,7 +147,7 @@ def whole_backward(
     exact: NDArray[np.bool_],
     of_rows: NDArray[Any],
     of_masses: NDArray[Any],
-) -> tuple[dict[str, NDArray[Any]], Floats]:
+) -> tuple[dict[str, NDArray[Any]], Floats, Stats]:
     """Return gradients as `far_backward`; those of the bias for every lag."""
     centred, p = division.measures.centred, division.p
     sides = sides_of(division, exact)
@@ -182,7 +183,15 @@ def whole_backward(
     for (name, rows, grad), to in zip(both, sides.units, strict=True):
         monomials = features(rows, p.degree)
         grads[name] = pull_features(rows, p.degree, monomials, grad) * left.dtype.type(to)
-    return grads, of_tau[0].astype(np.float64) * tau[0]
+    return grads, of_tau[0].astype(np.float64) * tau[0], _counts(division, 2)
+
+
+def _counts(division: LagDivision, products: int) -> Stats:
+    """Count operations of so many products for every term."""
+    assert isinstance(division.route, Whole)
+    columns = division.measures.centred.head.value.shape[1] + 1
+    once = convolution_flops(len(division.lags), columns)
+    return {"flops": int(products * division.route.features * once)}
 
 
 def whole_noise(division: LagDivision) -> Floats:
