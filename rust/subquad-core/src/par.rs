@@ -278,6 +278,13 @@ impl Running {
     }
 }
 
+/// Runs a test on a stack like that of a worker.
+#[cfg(test)]
+pub(crate) fn with_room(test: fn()) {
+    let thread = std::thread::Builder::new().stack_size(pool::STACK);
+    thread.spawn(test).unwrap().join().unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@
 //!
 //! A convolution is one recursion: pass forward, convolve the four parts, pass backward. A part that fits into
 //! a cache is loaded into it once. The first pass reads its rows from where they are and the last pass hands
-//! them on, see [`ends`]; both know how many rows there are, and the rest is zeros that nobody reads.
+//! them on, see `ends.rs`; both know how many rows there are, and the rest is zeros that nobody reads.
 //!
 //! Lengths are 2^a, 3 * 2^a and 5 * 2^a. Rounding errors are bounded in `theory/toeplitz.py`.
 

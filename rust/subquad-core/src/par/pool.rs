@@ -3,6 +3,9 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
+/// Bytes of the stack of a worker: frames of kernels are large where nothing is optimised.
+pub(super) const STACK: usize = if cfg!(debug_assertions) { 16 << 20 } else { 2 << 20 };
+
 struct Owned {
     pid: u32,
     /// `None` where the operating system refused to start threads.
@@ -27,6 +30,7 @@ pub(super) fn pool() -> Option<&'static rayon::ThreadPool> {
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(cores())
+        .stack_size(STACK)
         .thread_name(|i| format!("subquad-{i}"))
         .build()
         .ok();
