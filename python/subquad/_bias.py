@@ -230,7 +230,18 @@ class Bias:
         return self.operand.give_back(self.operand.array.copy(), self.operand.dtype)
 
     def lags(self, num_queries: int, num_keys: int) -> Floats:
-        """Return the bias of every lag from 1 - S to L - 1 in float64, shape (H or 1, L + S - 1)."""
+        """Return the bias of every lag from 1 - S to L - 1.
+
+        Parameters
+        ----------
+        num_queries, num_keys : int
+            L and S.
+
+        Returns
+        -------
+        array of float64, shape (H or 1, L + S - 1)
+            That of lag i - j at index ``i - j + S - 1``.
+        """
         lags = all_lags(num_queries, num_keys)
         with np.errstate(over="ignore"):
             found = self.form.bias(_numbers(self.operand), lags)

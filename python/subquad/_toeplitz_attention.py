@@ -174,9 +174,9 @@ def toeplitz_attention_grad(
     ----------
     grad_out : array_like, shape (..., H, L, Ev)
         Gradient with respect to the output.
-    query, key, value, weights, support, coefficients
+    query, key, value, weights, support
         As in `toeplitz_attention`.
-    degree, eps
+    degree, coefficients, eps
         As in `toeplitz_attention`, but polynomials for a gradient are close to exp with their slopes: with
         `eps` they have one degree more, with `degree` they are those that are best in this sense. To
         differentiate one and the same polynomial as the forward pass, pass `coefficients`.
