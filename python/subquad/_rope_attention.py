@@ -61,7 +61,7 @@ def attention(
     key : array_like, shape (..., Hkv, S, E)
         Before rotation.
     value : array_like, shape (..., Hkv, S, Ev)
-    theta, layout, rotary_dim, scaling
+    theta, layout, rotary_dim
         As in `rotate`.
     positions : array_like, shape (..., L), optional
         Of the queries; axes before L broadcast to those of `query`, so (B, 1, L) has one for each token of a
@@ -70,6 +70,8 @@ def attention(
     key_positions : array_like, shape (..., S), optional
         Of the keys. If not given they are `positions`, where those are given, which needs L == S; else
         ``0, ..., S - 1``. Likewise for `positions`. What a query sees is counted by rows, not by positions.
+    scaling
+        As in `rotate`.
     eps, is_causal, window, mask, bias, scale, enable_gqa, method, certificate, fallback, centres, plan, \
 rng, check_finite, out, workers, return_lse, return_info
         As in `subquad.attention`. `centres` that are given, and a `plan`, are of turned rows:
@@ -215,12 +217,14 @@ def attention_grad(
     ----------
     grad_out : array_like, shape (..., H, L, Ev)
         Gradient with respect to the output.
-    query, key, value, theta, layout, rotary_dim, positions, key_positions, scaling
+    query, key, value
         As in `attention`.
     forward : (out, lse), optional
         From ``attention(..., return_lse=True)`` on the same arguments, as in `subquad.attention_grad`.
     wrt : iterable of {"query", "key", "value", "bias"}, optional
         The arguments to differentiate with respect to; all that are given if not given.
+    theta, layout, rotary_dim, positions, key_positions, scaling
+        As in `attention`.
     eps, is_causal, window, mask, bias, scale, enable_gqa, method, certificate, fallback, centres, plan, \
 rng, check_finite, workers, return_info
         As in `attention` and `subquad.attention_grad`.
