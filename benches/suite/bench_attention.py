@@ -18,7 +18,7 @@ try:
     import torch
     from torch.nn.functional import scaled_dot_product_attention as sdpa
 except ImportError:
-    torch = None
+    torch = sdpa = None
 
 Arrays = tuple[np.ndarray, ...]
 
