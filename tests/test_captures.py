@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 import subquad
 from subquad._cli import dense
-from subquad._cli.captures import Capture, Head, rotate
+from subquad._cli.captures import Capture, Head
 from subquad._cli.files import CaptureError
 from subquad._cli.load import load
+from subquad.rope import rotate
 
 FOLDER = os.environ.get("SUBQUAD_DATA")
 SMALL = Path(__file__).parent / "data" / "captures"
@@ -141,13 +142,13 @@ def test_the_packaged_capture_has_the_three_kinds_of_head() -> None:
 
 def test_rotation_is_the_half_split_formula() -> None:
     x = np.random.default_rng(0).standard_normal((5, 6))
-    turned = rotate(x, 100.0)
+    turned = rotate(x, theta=100.0)
     for p, i in np.ndindex(5, 3):
         angle = p * 100.0 ** (-2 * i / 6)
         a, b = x[p, i], x[p, i + 3]
         assert turned[p, i] == pytest.approx(a * np.cos(angle) - b * np.sin(angle), abs=1e-15)
         assert turned[p, i + 3] == pytest.approx(b * np.cos(angle) + a * np.sin(angle), abs=1e-15)
-    np.testing.assert_allclose(rotate(turned, 100.0, back=True), x, atol=1e-15)
+    np.testing.assert_allclose(rotate(turned, theta=100.0, inverse=True), x, atol=1e-15)
 
 
 def saved(folder: Path, **arrays: Any) -> Path:

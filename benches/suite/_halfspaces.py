@@ -147,12 +147,8 @@ def captured(name: str) -> tuple[Floats, Floats, Floats]:
 
 
 def turned(x: np.ndarray, theta: float) -> np.ndarray:
-    """Rotary positions, half-split, in float64."""
-    half = x.shape[1] // 2
-    angle = np.outer(np.arange(len(x)), theta ** (-np.arange(half) / half))
-    cos, sin = np.cos(angle), np.sin(angle)
-    a, b = np.split(x.astype(np.float64), 2, axis=1)
-    return np.hstack((a * cos - b * sin, a * sin + b * cos))
+    """Turn the rows of a capture by their positions, in float64."""
+    return subquad.rope.rotate(x.astype(np.float64), theta=theta)
 
 
 def int8_parts(keys: Floats) -> Iterator[subquad.halfspace.Index]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from subquad.rope import rotate
 from subquad.toeplitz import Bias
 
 
@@ -91,7 +92,7 @@ class Capture:
         kv = self.kv_of_q[index]
         query, key = self.query[index], self.key[kv]
         if self.theta is not None:
-            query, key = rotate(query, self.theta), rotate(key, self.theta)
+            query, key = (_rotated(x, self.theta) for x in (query, key))
         kind = self.dtype if dtype is None else dtype
         grad_out = None if self.grad_out is None else self.grad_out[index].astype(kind)
         # Wider than everything is the same as everything, and fits a machine word.
@@ -110,17 +111,10 @@ class Capture:
     def before_rotation(self, gradient: NDArray[Any]) -> NDArray[np.float64]:
         """Turn a gradient with respect to rotated rows into that of the stored rows."""
         wide = gradient.astype(np.float64)
-        return wide if self.theta is None else rotate(wide, self.theta, back=True)
+        return wide if self.theta is None else _rotated(wide, self.theta, inverse=True)
 
 
-def rotate(x: NDArray[Any], theta: float, *, back: bool = False) -> NDArray[np.float64]:
-    """Rotary positions in the half-split convention, row p at position p, in float64."""
-    length, width = x.shape[-2:]
-    half = width // 2
-    speed = theta ** (-np.arange(half) * (2 / width))
-    angle = np.arange(length)[:, None] * speed
-    cos, sin = np.cos(angle), np.sin(angle)
-    if back:
-        sin = -sin
-    first, second = x[..., :half].astype(np.float64), x[..., half:].astype(np.float64)
-    return np.concatenate((first * cos - second * sin, second * cos + first * sin), axis=-1)
+def _rotated(x: NDArray[Any], theta: float, *, inverse: bool = False) -> NDArray[np.float64]:
+    """Turn rows in float64, row p standing at position p."""
+    found: NDArray[np.float64] = rotate(x.astype(np.float64), theta=theta, inverse=inverse)
+    return found
