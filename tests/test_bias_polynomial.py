@@ -361,3 +361,71 @@ def test_long_queries_do_not_leave_the_range(name: str, factor: float) -> None:
     for eps in (1e-1, 1e-2, 1e-3):
         found = subquad.attention_grad(v, q, k, v, bias=bias, eps=eps, method="polynomial").value
         assert np.abs(wanted - found).max() <= (2.0 * eps + 1e-3) * np.abs(wanted).max()
+
+
+def hostile(name: str) -> Heads:
+    """Numbers that bounds are easily wrong about."""
+    q, k, v = heads(500, 500, seed=20)
+    if name == "ties":
+        q, k = np.round(4.0 * q) / 4.0, np.round(k)
+    elif name == "duplicates":
+        k[:], v[:] = k[:, :1], v[:, :1]
+    elif name == "zero rows":
+        q[:, ::2], k[:, ::3], v[:, ::5] = 0.0, 0.0, 0.0
+    elif name == "denormals":
+        q, v = 1e-41 * q, 1e-40 * v
+    elif name == "large values":
+        v = 1e30 * v
+    elif name == "large queries and small keys":
+        q, k = 1e15 * q, 1e-15 * k
+    elif name == "offset values":
+        v = v + 1e4
+    return q, k, v
+
+
+@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "ties",
+        "duplicates",
+        "zero rows",
+        "denormals",
+        "large values",
+        "large queries and small keys",
+        "offset values",
+    ],
+)
+def test_bounds_hold_for_hostile_numbers(name: str, numbers: str) -> None:
+    q, k, v = (x.astype(np.float32) for x in hostile(numbers))
+    bias = bias_of(name, 500, 500)
+    for is_causal in (False, True):
+        out, lse, info = subquad.attention(
+            q, k, v, bias=bias, is_causal=is_causal, eps=1e-2, method="polynomial",
+            return_lse=True, return_info=True,
+        )  # fmt: skip
+        exact, exact_lse = subquad.reference.attention(
+            wide(q), wide(k), wide(v), bias=bias, is_causal=is_causal, return_lse=True
+        )
+        slack = 1e-13 * np.abs(exact).max()
+        error = np.linalg.norm(wide(out) - exact, axis=-1)
+        assert (error <= info.error_bound + slack).all()
+        least = 2.0**-23 * np.linalg.norm(exact, axis=-1)
+        least += 4.0 * np.finfo(np.float32).smallest_subnormal
+        assert (info.error_bound <= 1e-2 * info.spread[:, np.newaxis] + least).all() or (
+            "even in float64" in info.reason
+        )
+        assert np.abs(wide(lse) - exact_lse).max() <= -np.log1p(-1e-2) + 1e-4
+
+
+@pytest.mark.parametrize("name", ["alibi", "t5", "kerple log", "kerple power", "learned"])
+@pytest.mark.parametrize(("queries", "keys"), [(0, 5), (1, 1), (1, 7), (7, 1)])
+def test_few_tokens_with_a_budget(name: str, queries: int, keys: int) -> None:
+    q, k, v = heads(queries, keys, seed=21)
+    options: dict[str, Any] = {"bias": bias_of(name, queries, keys), "eps": 1e-2}
+    out = subquad.attention(q, k, v, method="polynomial", **options)
+    exact = subquad.reference.attention(q, k, v, bias=options["bias"])
+    np.testing.assert_allclose(out, exact, atol=1e-2 * 2.0 * np.abs(v).max())
+    grads = subquad.attention_grad(out, q, k, v, method="polynomial", **options)
+    assert grads.bias.shape == options["bias"].parameters.shape
+    assert np.isfinite(grads.bias).all()
