@@ -22,7 +22,7 @@ TARGETS: dict[str, list[Any]] = {
     "T3": [bench_bias_polynomial.Forward],
     "gradient": [bench.Gradient, bench_bias_polynomial.Gradient],
     "rescaled": [bench.RescaledSum],
-    "rope": [bench_rope.Rotate, bench_rope.PolynomialGradient],
+    "rope": [bench_rope.Rotate, bench_rope.PolynomialGradient, bench_rope.Attention],
 }
 
 
@@ -33,6 +33,8 @@ def shown(benchmark: Any, name: str, params: tuple[Any, ...]) -> str:
         value = getattr(benchmark, name)(*params)
     except NotImplementedError as reason:
         return f"skipped: {reason}"
+    if name.startswith("track_share_of_"):
+        return f"{name.removeprefix('track_share_of_')} takes {value:.2g} of it"
     if peer in ("product", "products"):
         return f"{value:.2f} of the time of a {peer.removesuffix('s')}"
     return f"{1 / value:.2f} x {peer}"
@@ -50,10 +52,15 @@ def main() -> None:
     print(f"class {kind}, {subquad._subquad.isa}, one thread", flush=True)
     for target in arguments.targets or TARGETS:
         for kinds in TARGETS[target]:
-            tracked = [name for name in dir(kinds) if name.startswith("track_ratio")]
+            tracked = [
+                name for name in dir(kinds) if name.startswith(("track_ratio", "track_share"))
+            ]
             for params in itertools.product(*kinds.params):
                 benchmark = kinds()
-                benchmark.setup(*params)
+                try:
+                    benchmark.setup(*params)
+                except NotImplementedError:
+                    continue  # sizes that say nothing more
                 named = zip(kinds.param_names, params, strict=True)
                 what = ", ".join(f"{name} = {value}" for name, value in named)
                 figures = [shown(benchmark, name, params) for name in tracked]
