@@ -77,6 +77,22 @@ pub enum Error {
         /// The id.
         id: i64,
     },
+    /// A vertex that a graph does not have.
+    Vertex {
+        /// Name of the argument.
+        name: &'static str,
+        /// Where in it.
+        index: usize,
+        /// The vertex.
+        vertex: u64,
+        /// How many vertices there are.
+        vertices: usize,
+    },
+    /// A graph that should have no cycle has one.
+    Cycle {
+        /// The cycle; an edge leads from each vertex to the next, and from the last to the first.
+        vertices: Vec<u32>,
+    },
     /// A file is not what it should be: foreign, damaged, or of a newer version.
     Format {
         /// What is required of it.
@@ -138,6 +154,15 @@ impl fmt::Display for Error {
             ),
             Self::UnknownId { id } => write!(f, "there is no key with id {id}"),
             Self::RepeatedId { id } => write!(f, "id {id} is named twice"),
+            Self::Vertex { name, index, vertex, vertices } => {
+                write!(
+                    f,
+                    "`{name}` must hold vertices below {vertices}, got {vertex} at index {index}"
+                )
+            }
+            Self::Cycle { vertices } => {
+                write!(f, "`edges` must have no cycle, got one through the vertices {vertices:?}")
+            }
             Self::Format { requires, found } => {
                 write!(f, "the file must be {requires}, got {found}")
             }

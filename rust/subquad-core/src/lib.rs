@@ -10,6 +10,7 @@
 //! | [`polynomial`] | what are the features of a polynomial of inner products? | [`polynomial::features`] |
 //! | [`toeplitz`] | what is a product with a matrix of lags? | [`toeplitz::product`] |
 //! | [`rope`] | what are rows turned by their positions? | [`rope::rotate`] |
+//! | [`pebble`] | how many words must move between a small memory and a large one? | [`pebble::play`] |
 //! | [`linalg`] | dense products, and transforms | [`linalg::gemm`] |
 
 pub mod attention;
@@ -19,6 +20,7 @@ pub mod limits;
 pub mod linalg;
 pub mod mat;
 pub mod par;
+pub mod pebble;
 pub mod polynomial;
 pub mod rope;
 mod scratch;
