@@ -60,7 +60,9 @@ impl Dag {
             None => (0..vertices).map(|v| succs.row(v).is_empty()).collect(),
             Some(outputs) => {
                 let mut is_output = vec![false; vertices];
-                outputs.iter().for_each(|&v| is_output[v as usize] = true);
+                for &v in outputs {
+                    is_output[v as usize] = true;
+                }
                 is_output
             }
         };

@@ -22,6 +22,7 @@ pub enum Outputs {
 
 /// The rules of a game that authors choose differently. Numbers of different models are not comparable.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // rules that are kept or not, each on its own
 pub struct Model {
     /// May a value be computed more than once? Hong and Kung allow it; without, the game is "one-shot".
     pub recompute: bool,
