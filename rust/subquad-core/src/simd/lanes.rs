@@ -6,13 +6,15 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use half::{bf16, f16};
 
+use crate::scratch::Zeroable;
+
 /// A compute type: `f32` or `f64`.
 pub trait Float:
     Copy
     + Send
     + Sync
     + PartialOrd
-    + Default
+    + Zeroable
     + fmt::Debug
     + Add<Output = Self>
     + Sub<Output = Self>

@@ -4,19 +4,13 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use memmap2::{Mmap, MmapMut};
+use memmap2::Mmap;
 
+use crate::scratch::Pages;
 use crate::{Error, Result};
 
 /// Bytes that can be read behind the end of whatever is kept in a block: the widest vector.
 pub(in super::super) const SLACK: usize = 64;
-
-/// Bytes of a huge page, to which large blocks are aligned.
-const PAGE: usize = 2 << 20;
-
-/// Smallest block that comes from the system in whole pages. Those are zero without being written,
-/// and huge if the system can.
-const LARGE: usize = 2 * PAGE;
 
 /// A cache line, which is also the widest vector.
 #[derive(Clone, Copy)]
@@ -42,7 +36,7 @@ enum Home {
         _lines: Vec<Line>,
     },
     System {
-        _pages: MmapMut,
+        _pages: Pages,
     },
     File {
         map: Arc<Mmap>,
@@ -68,7 +62,8 @@ impl Block {
         let refused = || Error::Memory { bytes: room };
         let lines = (room.div_ceil(SLACK)).checked_add(1).ok_or_else(refused)?;
         let size = lines.checked_mul(SLACK).ok_or_else(refused)?;
-        let block = if size < LARGE { Self::from_heap(lines) } else { Self::from_system(size) };
+        let block =
+            if size < Pages::LARGE { Self::from_heap(lines) } else { Self::from_system(size) };
         block.ok_or_else(refused)
     }
 
@@ -81,12 +76,8 @@ impl Block {
     }
 
     fn from_system(size: usize) -> Option<Self> {
-        let mut pages = MmapMut::map_anon(size.checked_add(PAGE)?).ok()?;
-        #[cfg(target_os = "linux")]
-        // A system without huge pages refuses, and is only slower.
-        let _ = pages.advise(memmap2::Advice::HugePage);
-        let first = pages.as_ptr().align_offset(PAGE);
-        let ptr = NonNull::new(pages.as_mut_ptr().wrapping_add(first))?;
+        let mut pages = Pages::zeroed(size)?;
+        let ptr = NonNull::new(pages.ptr())?;
         Some(Self { ptr, room: size - SLACK, home: Home::System { _pages: pages } })
     }
 
