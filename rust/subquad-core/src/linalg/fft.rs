@@ -17,6 +17,7 @@ mod ends;
 mod kernel;
 mod passes;
 mod plan;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
@@ -24,4 +25,5 @@ pub(crate) use ends::{Given, Part, Scaled, Sum, Taken};
 pub use kernel::Transform;
 pub(crate) use kernel::{From, Job, To};
 pub use plan::embedding_length;
-pub(crate) use plan::{Plan, at, span};
+pub(crate) use plan::{Plan, span};
+pub(crate) use sequence::Sequence;

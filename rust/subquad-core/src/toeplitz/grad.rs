@@ -42,7 +42,7 @@ pub fn product_grad<T: Transform>(
     }
     Error::unless_equal("grad_weights", "L + S - 1", extent.lags(), grad_weights.cols())?;
     let isa = Isa::detect();
-    let plan = Plan::new(embedding_length(extent.lags()));
+    let plan = Plan::shared(embedding_length(extent.lags()));
     let groups = Groups::new(which, grad_weights.rows(), first.cols(), T::lanes(isa));
     let unit = unit(&plan);
     let call = Call { isa, plan: &plan, unit: &unit, grad_out, x, groups: &groups };

@@ -1,7 +1,7 @@
 //! Products with Toeplitz matrices, and with transposed ones.
 
 use super::columns::{self, Column};
-use super::spectra::{Room, spectra};
+use super::spectra::Room;
 use super::{Extent, Transform};
 use crate::linalg::fft::{From, Job, Plan, To, embedding_length};
 use crate::linalg::gemm;
@@ -44,7 +44,7 @@ pub fn product<T: Transform>(
     if plain <= MULTIPLICATIONS_PER_ROW * n * all.next_multiple_of(pack) {
         return plainly(weights, which, x, out, (extent, transpose), par);
     }
-    let plan = Plan::new(n);
+    let plan = Plan::shared(n);
     let call = Call { isa, plan: &plan, extent, transpose };
     let groups = Groups::new(which, weights.rows(), x[0].cols(), T::lanes(isa));
     let par = par.for_work(plan.work(isa) * groups.packs.len() as u64);
@@ -161,16 +161,14 @@ struct Scratch<T> {
 
 impl<T: Transform> Call<'_, T> {
     fn all_spectra(&self, weights: &MatRef<'_, T>, par: Par<'_>) -> Result<Vec<Vec<T>>> {
-        let (lanes, pool) = (T::lanes(self.isa), Pool::new());
-        let spectra = par.map(weights.rows().div_ceil(lanes), |i, pulse| {
+        let pool = Pool::new();
+        par.map(weights.rows(), |row, pulse| {
             if pulse.stopped() {
                 return Vec::new();
             }
-            let some = weights.slice_rows(i * lanes..weights.rows().min((i + 1) * lanes));
-            let make = || Room::new(self.plan, self.isa, weights.rows());
-            pool.with(make, |room| spectra(self.plan, self.extent, &some, self.transpose, room))
-        })?;
-        Ok(spectra.into_iter().flatten().collect())
+            let make = || Room::new(self.plan, self.isa);
+            pool.with(make, |room| room.spectrum(self.extent, (weights, row), self.transpose))
+        })
     }
 
     fn convolve(

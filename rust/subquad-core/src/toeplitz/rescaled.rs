@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Transform;
 use super::product::refuse;
-use super::spectra::{Room, spectra};
+use super::spectra::Room;
 use super::terms::{Cut, Sums, Terms};
 use crate::linalg::fft::{From, Job, Part, Scaled, Sum, To};
 use crate::mat::{MatCell, MatRef};
@@ -130,20 +130,16 @@ impl<T: Transform> Call<'_, T> {
 
     /// Terms with weights of their own.
     fn own(&self, range: Range<usize>, sums: &mut Sums<T>, s: &mut Scratch<T>, pulse: &Pulse<'_>) {
-        let (terms, lanes) = (self.terms, T::lanes(self.terms.isa));
-        let mut room = Room::new(&terms.plan, terms.isa, range.len());
-        for first in range.clone().step_by(lanes) {
-            let chunk = first..range.end.min(first + lanes);
-            let weights = terms.weights.slice_rows(chunk.clone());
-            let all = spectra(&terms.plan, terms.extent, &weights, false, &mut room);
-            for (t, spectrum) in chunk.zip(&all) {
-                if pulse.stopped() {
-                    return;
-                }
-                for g in (0..terms.groups).step_by(2) {
-                    let also = (g + 1 < terms.groups).then_some((t, g + 1));
-                    self.pack(spectrum, [Some((t, g)), also], sums, [g, g + 1], s);
-                }
+        let terms = self.terms;
+        let mut room = Room::new(&terms.plan, terms.isa);
+        for t in range {
+            if pulse.stopped() {
+                return;
+            }
+            let spectrum = room.spectrum(terms.extent, (&terms.weights, t), false);
+            for g in (0..terms.groups).step_by(2) {
+                let also = (g + 1 < terms.groups).then_some((t, g + 1));
+                self.pack(&spectrum, [Some((t, g)), also], sums, [g, g + 1], s);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::Transform;
 use super::grad::back;
 use super::product::refuse;
 use super::rescaled::merge;
-use super::spectra::{Room, conjugate, spectra, unit};
+use super::spectra::{Room, conjugate, unit};
 use super::terms::{Cut, Sums, Terms};
 use crate::linalg::fft::{From, Given, Job, Part, Scaled, Sum, Taken, To, span};
 use crate::mat::{MatCell, MatRef};
@@ -204,26 +204,22 @@ impl<T: Transform> Call<'_, T> {
         s: &mut Scratch<T>,
         pulse: &Pulse<'_>,
     ) {
-        let (terms, lanes) = (self.terms, T::lanes(self.terms.isa));
-        let mut room = Room::new(&terms.plan, terms.isa, range.len());
-        for first in range.clone().step_by(lanes) {
-            let chunk = first..range.end.min(first + lanes);
-            let weights = terms.weights.slice_rows(chunk.clone());
-            let all = spectra(&terms.plan, terms.extent, &weights, false, &mut room);
-            for (t, spectrum) in chunk.zip(&all) {
-                if pulse.stopped() {
-                    return;
-                }
-                let conjugate = conjugate(spectrum);
-                for g in (0..terms.groups).step_by(2) {
-                    let also = (g + 1 < terms.groups).then_some((t, g + 1));
-                    let pack = self.pack([Some((t, g)), also], x);
-                    self.run((spectrum, &conjugate), &pack, s);
-                }
-                if let Some(to) = &self.to.weights {
-                    terms.add_lags(&self.lags(s), to, t);
-                    s.clear();
-                }
+        let terms = self.terms;
+        let mut room = Room::new(&terms.plan, terms.isa);
+        for t in range {
+            if pulse.stopped() {
+                return;
+            }
+            let spectrum = room.spectrum(terms.extent, (&terms.weights, t), false);
+            let conjugate = conjugate(&spectrum);
+            for g in (0..terms.groups).step_by(2) {
+                let also = (g + 1 < terms.groups).then_some((t, g + 1));
+                let pack = self.pack([Some((t, g)), also], x);
+                self.run((&spectrum, &conjugate), &pack, s);
+            }
+            if let Some(to) = &self.to.weights {
+                terms.add_lags(&self.lags(s), to, t);
+                s.clear();
             }
         }
     }

@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
-use super::spectra::{Room, spectra};
+use std::sync::Arc;
+
+use super::spectra::Room;
 use super::{Extent, Transform, columns};
 use crate::linalg::fft::{Plan, Taken, embedding_length};
 use crate::mat::MatRef;
@@ -20,7 +22,7 @@ const PARTS: usize = 16;
 /// Arguments that all sums over terms have.
 pub(super) struct Terms<'a, T> {
     pub isa: Isa,
-    pub plan: Plan<T>,
+    pub plan: Arc<Plan<T>>,
     pub extent: Extent,
     pub weights: MatRef<'a, T>,
     pub left: MatRef<'a, T>,
@@ -58,7 +60,7 @@ impl<'a, T: Transform> Terms<'a, T> {
         let chunks = terms.div_ceil(2 * lanes);
         let size = chunks.div_ceil(PARTS) * 2 * lanes;
         let parts = (0..terms).step_by(size).map(|t| t..terms.min(t + size)).collect();
-        let plan = Plan::new(embedding_length(extent.lags()));
+        let plan = Plan::shared(embedding_length(extent.lags()));
         let (weights, left, right) = (*weights, *left, *right);
         Ok(Some(Self { isa, plan, extent, weights, left, right, groups, single, parts }))
     }
@@ -73,8 +75,8 @@ impl<'a, T: Transform> Terms<'a, T> {
         if !self.share() {
             return None;
         }
-        let mut room = Room::new(&self.plan, self.isa, 1);
-        spectra(&self.plan, self.extent, &self.weights, false, &mut room).pop()
+        let mut room = Room::new(&self.plan, self.isa);
+        Some(room.spectrum(self.extent, (&self.weights, 0), false))
     }
 
     /// Packs of a sum over all terms.

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::ends::{Given, Scaled, Sink, Source, Sum, Taken};
 use super::passes::{BACKWARD, FORWARD, MULTIPLY, backward, bases, first, forward, last};
-use super::plan::{CHUNK, Plan, at, is_large, span};
+use super::plan::{CHUNK, Plan, Recent, at, is_large, span};
+use super::sequence::along;
 use crate::linalg::Product;
 use crate::simd::{Isa, Lanes, multiversion};
 
@@ -63,6 +64,14 @@ pub trait Transform: Product {
     /// The rows must exist.
     #[doc(hidden)]
     unsafe fn add_products(isa: Isa, sum: *mut Self, a: *const Self, b: *const Self, rows: usize);
+
+    /// A forward pass over one part, given as real and imaginary parts; twiddles are six rows.
+    #[doc(hidden)]
+    fn pass(isa: Isa, re: &mut [Self], im: &mut [Self], twiddles: &[Self]);
+
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
+    fn recent() -> &'static Recent<Self>;
 }
 
 impl Transform for f32 {
@@ -76,6 +85,17 @@ impl Transform for f32 {
         // SAFETY: the caller's promises.
         unsafe { add_f32(isa, sum, a, b, rows) }
     }
+
+    fn pass(isa: Isa, re: &mut [f32], im: &mut [f32], twiddles: &[f32]) {
+        // SAFETY: slices are checked.
+        unsafe { pass_f32(isa, re, im, twiddles) }
+    }
+
+    #[allow(private_interfaces)]
+    fn recent() -> &'static Recent<f32> {
+        static RECENT: Recent<f32> = Recent::new(Vec::new());
+        &RECENT
+    }
 }
 
 impl Transform for f64 {
@@ -88,6 +108,17 @@ impl Transform for f64 {
     unsafe fn add_products(isa: Isa, sum: *mut f64, a: *const f64, b: *const f64, rows: usize) {
         // SAFETY: the caller's promises.
         unsafe { add_f64(isa, sum, a, b, rows) }
+    }
+
+    fn pass(isa: Isa, re: &mut [f64], im: &mut [f64], twiddles: &[f64]) {
+        // SAFETY: slices are checked.
+        unsafe { pass_f64(isa, re, im, twiddles) }
+    }
+
+    #[allow(private_interfaces)]
+    fn recent() -> &'static Recent<f64> {
+        static RECENT: Recent<f64> = Recent::new(Vec::new());
+        &RECENT
     }
 }
 
@@ -117,6 +148,22 @@ multiversion! {
 
 multiversion! {
     unsafe fn add_f64(sum: *mut f64, a: *const f64, b: *const f64, rows: usize) = add_body {
+        v4: [avx512::F64x8],
+        v3: [avx2::F64x4],
+        portable: [portable::F64x2],
+    }
+}
+
+multiversion! {
+    unsafe fn pass_f32<'a>(re: &'a mut [f32], im: &'a mut [f32], twiddles: &'a [f32]) = along {
+        v4: [avx512::F32x16],
+        v3: [avx2::F32x8],
+        portable: [portable::F32x4],
+    }
+}
+
+multiversion! {
+    unsafe fn pass_f64<'a>(re: &'a mut [f64], im: &'a mut [f64], twiddles: &'a [f64]) = along {
         v4: [avx512::F64x8],
         v3: [avx2::F64x4],
         portable: [portable::F64x2],

@@ -1,5 +1,8 @@
 //! What transforms of one length share: factors, twiddles, and where rows are.
 
+use std::sync::{Arc, Mutex};
+
+use super::Transform;
 use crate::scratch::Buffer;
 use crate::simd::{Float, Isa};
 
@@ -35,7 +38,36 @@ pub(crate) struct Plan<T> {
     pub base: usize,
     /// For lengths n, n / 4, ... above the base: w^k, w^2k, w^3k with w = exp(-2 pi i / length), for k up to a
     /// quarter of it, as six numbers.
-    twiddles: Vec<Buffer<T>>,
+    twiddles: Vec<Arc<Buffer<T>>>,
+}
+
+/// Plans that were asked for last, the last one first.
+pub type Recent<T> = Mutex<Vec<Arc<Plan<T>>>>;
+
+impl<T: Transform> Plan<T> {
+    /// A plan that is kept for the next call, unless its tables are megabytes.
+    pub fn shared(n: usize) -> Arc<Self> {
+        const KEPT: usize = 8;
+        const LARGEST: usize = 1 << 16;
+        if n > LARGEST {
+            return Arc::new(Self::new(n));
+        }
+        // Nobody waits for the lock: a fork may have left it locked, and a plan can be made anew.
+        let mut recent = T::recent().try_lock().ok();
+        let known = recent.as_mut().and_then(|recent| {
+            let place = recent.iter().position(|plan| plan.n == n)?;
+            recent[..=place].rotate_right(1);
+            Some(Arc::clone(&recent[0]))
+        });
+        known.unwrap_or_else(|| {
+            let plan = Arc::new(Self::new(n));
+            if let Some(recent) = &mut recent {
+                recent.truncate(KEPT - 1);
+                recent.insert(0, Arc::clone(&plan));
+            }
+            plan
+        })
+    }
 }
 
 impl<T: Float> Plan<T> {
@@ -44,18 +76,24 @@ impl<T: Float> Plan<T> {
     /// If it is not one of the lengths that [`embedding_length`] gives.
     pub fn new(n: usize) -> Self {
         let mut base = n;
-        let mut twiddles: Vec<Buffer<T>> = Vec::new();
+        let mut twiddles: Vec<Arc<Buffer<T>>> = Vec::new();
         while base > 8 || base == n {
             assert!(base.is_multiple_of(4), "a length of transforms");
             let table = match twiddles.last() {
                 None => whole(n),
                 Some(above) => fourth(above, base),
             };
-            twiddles.push(table);
+            twiddles.push(Arc::new(table));
             base /= 4;
         }
         assert!([3, 4, 5, 6, 8].contains(&base), "a length of transforms");
         Self { n, base, twiddles }
+    }
+
+    /// The plan of the parts after so many passes.
+    pub fn part(&self, passes: usize) -> Self {
+        let twiddles = self.twiddles[passes..].to_vec();
+        Self { n: self.n >> (2 * passes), base: self.base, twiddles }
     }
 
     /// The table of a level; the first is that of the whole.

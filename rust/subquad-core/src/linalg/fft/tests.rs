@@ -1,7 +1,7 @@
 //! Transforms against their definition.
 
-use super::plan::{Roots, span};
-use super::{From, Job, Plan, Taken, To, Transform, embedding_length};
+use super::plan::{Roots, at, span};
+use super::{From, Job, Plan, Sequence, Taken, To, Transform, embedding_length};
 use crate::par::with_room;
 use crate::scratch::Buffer;
 use crate::simd::Isa;
@@ -38,25 +38,11 @@ fn moves_rows<T: Transform>(n: usize, rows: usize, wanted: usize, error: f64) {
         (0..rows * 2 * lanes).map(|x| number(x / (2 * lanes), x % (2 * lanes))).collect();
     let stride = 2 * lanes as isize;
     let parts = [0, lanes].map(|at| Taken { ptr: from[at..].as_ptr(), stride });
-    // The spectrum of the move, in the order of the transform.
-    let mut moved = vec![T::ZERO; n * lanes];
-    moved[2 * lanes] = T::ONE;
-    let zeros = [T::ZERO; 16];
-    let of_move = [
-        Taken { ptr: moved.as_ptr(), stride: lanes as isize },
-        Taken { ptr: zeros.as_ptr(), stride: 0 },
-    ];
+    let mut sequence = Sequence::new(&plan, isa);
+    sequence.numbers()[2] = T::ONE;
+    let spectrum = sequence.transform(T::from_f64(1.0 / n as f64));
     let mut work = Buffer::new(plan.workspace(isa));
     assert_eq!(plan.workspace(isa), span(n) * 2 * lanes);
-    let job =
-        Job { from: From::Rows(of_move), rows: n, spectrum: &[], to: To::Frequencies, wanted: 0 };
-    // SAFETY: the rows exist, and the workspace is for this plan.
-    unsafe { T::run(isa, &plan, &job, work.ptr()) };
-    let row = |k: usize| super::at(n, k) * 2 * lanes;
-    let all = work.slice(span(n) * 2 * lanes);
-    let factor = T::from_f64(1.0 / n as f64);
-    let spectrum: Vec<T> =
-        (0..n).flat_map(|k| [all[row(k)] * factor, all[row(k) + lanes] * factor]).collect();
     let mut out = vec![T::from_f64(f64::NAN); wanted * 2 * lanes];
     let to = [0, lanes].map(|at| Some(super::Given { ptr: out[at..].as_mut_ptr(), stride }));
     let job = Job { from: From::Rows(parts), rows, spectrum: &spectrum, to: To::Rows(to), wanted };
@@ -75,6 +61,49 @@ fn moves_rows<T: Transform>(n: usize, rows: usize, wanted: usize, error: f64) {
             );
         }
     }
+}
+
+/// The transform of one sequence, against that of a pack with the sequence in one lane.
+fn sequence_is_a_column<T: Transform>(n: usize, error: f64) {
+    let (isa, plan) = (Isa::detect(), Plan::<T>::new(n));
+    let lanes = T::lanes(isa);
+    let number = |i: usize| T::from_f64(((i * 31 % 29) as f64 - 14.0) / 14.0);
+    let mut column = vec![T::ZERO; n * lanes];
+    column.chunks_exact_mut(lanes).enumerate().for_each(|(i, row)| row[0] = number(i));
+    let zeros = [T::ZERO; 16];
+    let from = [
+        Taken { ptr: column.as_ptr(), stride: lanes as isize },
+        Taken { ptr: zeros.as_ptr(), stride: 0 },
+    ];
+    let from = From::Rows(from);
+    let mut work = Buffer::new(plan.workspace(isa));
+    let job = Job { from, rows: n, spectrum: &[], to: To::Frequencies, wanted: 0 };
+    // SAFETY: the rows exist, and the workspace is for this plan.
+    unsafe { T::run(isa, &plan, &job, work.ptr()) };
+    let all = work.slice(span(n) * 2 * lanes);
+    let mut sequence = Sequence::new(&plan, isa);
+    // Room is used again.
+    for scale in [3.0, 1.0] {
+        sequence.numbers().iter_mut().enumerate().for_each(|(i, x)| *x = number(i));
+        let found = sequence.transform(T::from_f64(scale));
+        for k in 0..n {
+            for (part, found) in found[2 * k..2 * k + 2].iter().enumerate() {
+                let expected = scale * all[(2 * at(n, k) + part) * lanes].to_f64();
+                let off = (found.to_f64() - expected).abs();
+                assert!(off <= error * scale * (n as f64).sqrt(), "frequency {k} of {n}: {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sequence_is_a_column_of_a_pack() {
+    with_room(|| {
+        for n in [12, 16, 20, 48, 64, 80, 96, 192, 256, 320, 1536, 2048, 5120, 8192] {
+            sequence_is_a_column::<f64>(n, 4e-15);
+            sequence_is_a_column::<f32>(n, 2e-6);
+        }
+    });
 }
 
 #[test]
