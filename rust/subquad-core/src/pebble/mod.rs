@@ -8,13 +8,17 @@
 //! | question | entry point |
 //! |---|---|
 //! | is this play legal, and what does it cost? | [`play`] |
+//! | which computation, in which order? | [`Family`], [`Order`] |
 
 mod dag;
 mod game;
+mod generators;
 mod model;
 mod moves;
+mod random;
 
 pub use dag::Dag;
 pub use game::{Count, Illegal, Rule, Verdict, play};
+pub use generators::{Family, Form, Order, Softmax};
 pub use model::{Model, Outputs, Sources};
 pub use moves::{Move, Op};
