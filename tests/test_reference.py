@@ -17,7 +17,8 @@ ARRAYS |= {"weights", "dag_weights", "A1"}
 
 
 def takes_arrays(thing: Any) -> bool:
-    return inspect.isfunction(thing) and bool(ARRAYS & inspect.signature(thing).parameters.keys())
+    own = inspect.isfunction(thing) and thing.__module__.startswith("subquad.")
+    return own and bool(ARRAYS & inspect.signature(thing).parameters.keys())
 
 
 def functions_of_arrays(

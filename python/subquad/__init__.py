@@ -3,14 +3,15 @@
 `attention` computes softmax attention exactly, or as cheaply as the data allow within a budget
 ``eps`` that a returned bound certifies; `attention_grad` is its gradient, `merge` puts attention over
 disjoint sets of keys together, `plan` says what a call would do and why. `halfspace` reports which
-keys reach a threshold, `polynomial` says what a polynomial can do in place of the exponential, `rope`
-turns queries and keys by their positions, `toeplitz` has products and biases of relative positions.
+keys reach a threshold, `pebble` how many words a computation must move between two memories,
+`polynomial` says what a polynomial can do in place of the exponential, `rope` turns queries and keys by
+their positions, `toeplitz` has products and biases of relative positions.
 `reference` holds slow, readable twins of every function that takes arrays.
 
 Arrays must not be modified by another thread while a call reads them.
 """
 
-from . import halfspace, polynomial, reference, rope, theory, toeplitz
+from . import halfspace, pebble, polynomial, reference, rope, theory, toeplitz
 from ._attention import attention
 from ._config import show_config
 from ._errors import AccuracyWarning, CertificateError
@@ -36,6 +37,7 @@ __all__ = [
     "halfspace",
     "merge",
     "num_threads",
+    "pebble",
     "plan",
     "polynomial",
     "polynomial_attention",

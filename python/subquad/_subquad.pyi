@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "HalfspaceIndex",
+    "PebbleDag",
     "__version__",
     "attention_backward",
     "attention_bounds",
@@ -17,6 +18,7 @@ __all__ = [
     "isa",
     "matrix_product",
     "measure_limits",
+    "pebble_play",
     "polynomial_backward",
     "polynomial_block_rows",
     "polynomial_block_rows_grad",
@@ -352,3 +354,30 @@ class HalfspaceIndex:
     def from_bytes(data: bytes) -> HalfspaceIndex: ...
     def copy(self) -> HalfspaceIndex: ...
     def stats(self) -> dict[str, Any]: ...
+
+@final
+class PebbleDag:
+    def __new__(
+        cls,
+        num_vertices: int,
+        edges: NDArray[np.uint32],
+        outputs: NDArray[np.uint32] | None,
+        weights: NDArray[np.uint32] | None,
+    ) -> PebbleDag: ...
+    def sizes(self) -> tuple[int, int]: ...
+    def predecessors(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]: ...
+    def successors(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]: ...
+    def outputs(self) -> NDArray[np.uint32]: ...
+    def weights(self) -> NDArray[np.uint32] | None: ...
+    def topological_order(self) -> NDArray[np.uint32]: ...
+    def least_memory(self, sliding: bool) -> int: ...
+
+def pebble_play(
+    dag: PebbleDag,
+    moves: NDArray[np.uint32],
+    memory: int,
+    model: tuple[bool, bool, bool, bool, float, str, str],
+) -> tuple[
+    tuple[int, int, int, int, int] | None,
+    tuple[int, str | None, int, str, list[int], int] | None,
+]: ...

@@ -5,7 +5,7 @@ plain numpy and float64, or, where the answer is a set, in exact arithmetic. Res
 arrays. The tests compare the library with these; read them to see what it computes.
 """
 
-from . import halfspace, polynomial, rope, toeplitz
+from . import halfspace, pebble, polynomial, rope, toeplitz
 from ._attention import attention, attention_grad, merge, plan
 from ._polynomial import polynomial_attention, polynomial_attention_grad
 from ._toeplitz_attention import toeplitz_attention, toeplitz_attention_grad
@@ -15,6 +15,7 @@ __all__ = [
     "attention_grad",
     "halfspace",
     "merge",
+    "pebble",
     "plan",
     "polynomial",
     "polynomial_attention",

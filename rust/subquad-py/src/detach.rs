@@ -21,6 +21,8 @@ pub fn to_py(err: &Error) -> PyErr {
             PyOSError::new_err((*code, message, path.clone(), *code))
         }
         Error::Io { .. } => PyOSError::new_err(text),
+        // With the vertices, for the Python layer to name them.
+        Error::Cycle { vertices } => PyValueError::new_err((text, vertices.clone())),
         Error::Memory { .. } => PyMemoryError::new_err(text),
         // Every other refusal is about a value.
         _ => PyValueError::new_err(text),

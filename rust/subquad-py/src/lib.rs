@@ -7,6 +7,7 @@ mod detach;
 mod halfspace;
 mod limits;
 mod linalg;
+mod pebble;
 mod polynomial;
 mod polynomial_blocks;
 mod polynomial_sums;
@@ -29,6 +30,8 @@ mod _subquad {
     use crate::limits::measure_limits;
     #[pymodule_export]
     use crate::linalg::matrix_product;
+    #[pymodule_export]
+    use crate::pebble::{PebbleDag, pebble_play};
     #[pymodule_export]
     use crate::polynomial::{
         polynomial_backward, polynomial_features, polynomial_forward, polynomial_weights,

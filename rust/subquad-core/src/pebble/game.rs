@@ -56,6 +56,25 @@ pub enum Rule {
     OutputMissing,
 }
 
+impl Rule {
+    /// As users read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownVertex => "unknown-vertex",
+            Self::LoadNeedsBlue => "load-needs-blue",
+            Self::StoreNeedsRed => "store-needs-red",
+            Self::DeleteNeedsRed => "delete-needs-red",
+            Self::AlreadyRed => "already-red",
+            Self::ComputeNeedsOperands => "compute-needs-operands",
+            Self::SourceComputed => "source-computed",
+            Self::ComputedAgain => "computed-again",
+            Self::DeleteForbidden => "delete-forbidden",
+            Self::MemoryFull => "memory-full",
+            Self::OutputMissing => "output-missing",
+        }
+    }
+}
+
 /// A move that is not legal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Illegal {
@@ -122,7 +141,7 @@ const COMPUTED: u8 = 4;
 ///
 /// [`Error::Stopped`].
 pub fn play(dag: &Dag, moves: &[Move], memory: u64, model: Model, par: Par) -> Result<Verdict> {
-    const BETWEEN_QUESTIONS: usize = 1 << 20;
+    const BETWEEN_QUESTIONS: usize = 1 << 12;
     let played = par.map(1, |_, pulse| {
         let mut table = Table::new(dag, memory, model);
         for step in 0..moves.len() {

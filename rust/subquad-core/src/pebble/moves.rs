@@ -57,6 +57,18 @@ impl Move {
         self.0
     }
 
+    /// As [`from_word`](Self::from_word), for many.
+    pub fn from_words(words: &[u32]) -> &[Self] {
+        // SAFETY: a move is laid out as its word (`repr(transparent)`), and every word is a move.
+        unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
+    }
+
+    /// As [`word`](Self::word), for many.
+    pub fn words(moves: &[Self]) -> &[u32] {
+        // SAFETY: a move is laid out as its word (`repr(transparent)`).
+        unsafe { std::slice::from_raw_parts(moves.as_ptr().cast(), moves.len()) }
+    }
+
     /// What it does.
     pub fn op(self) -> Op {
         Op::ALL[(self.0 >> Self::BITS) as usize]
@@ -71,5 +83,21 @@ impl Move {
 impl fmt::Debug for Move {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.op().name(), self.vertex())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_moves_and_back() {
+        let last = (1 << Move::BITS) - 1;
+        let moves: Vec<Move> = Op::ALL.iter().map(|&op| Move::new(op, last)).collect();
+        let words: Vec<u32> = moves.iter().map(|mv| mv.word()).collect();
+        assert_eq!((Move::words(&moves), Move::from_words(&words)), (&words[..], &moves[..]));
+        assert_eq!(moves[1].op(), Op::Store);
+        assert_eq!(moves[3].vertex(), last);
+        assert_eq!(Move::from_words(&[]), []);
     }
 }

@@ -1,0 +1,1 @@
+"""Red-blue pebbling: graphs, the game, searches and schedules behind `subquad.pebble`."""

@@ -1,0 +1,60 @@
+"""Graphs of networkx, from and to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .dag import Dag
+
+__all__ = ["graph", "parts"]
+
+
+def parts(graph: Any, outputs: Iterable[Any] | None) -> dict[str, Any]:
+    """Return the arguments of `Dag.from_edges` for a graph of networkx."""
+    try:
+        directed = graph.is_directed()
+        nodes = {node: number for number, node in enumerate(graph.nodes)}
+        edges = [(nodes[edge[0]], nodes[edge[1]]) for edge in graph.edges]
+        attributes = [graph.nodes[node] for node in nodes]
+    except AttributeError:
+        raise TypeError(f"`graph` must be a networkx.DiGraph, got {graph!r}") from None
+    if not directed:
+        raise TypeError(f"`graph` must be directed, got {graph!r}")
+    if outputs is None:
+        wanted = [number for number, found in enumerate(attributes) if found.get("output")]
+    else:
+        wanted = [_number(nodes, node) for node in outputs]
+    return {
+        "num_vertices": len(nodes),
+        "edges": edges,
+        "outputs": wanted if wanted or outputs is not None else None,
+        "weights": [found.get("weight", 1) for found in attributes],
+        "names": [str(node) for node in nodes],
+    }
+
+
+def _number(nodes: dict[Any, int], node: Any) -> int:
+    if node not in nodes:
+        raise ValueError(f"`outputs` must be nodes of the graph, got {node!r}")
+    return nodes[node]
+
+
+def graph(dag: Dag) -> Any:
+    """Return a graph of networkx."""
+    try:
+        import networkx
+    except ImportError:
+        raise ImportError("to_networkx needs networkx: pip install 'subquad[networkx]'") from None
+
+    nodes: Any = range(dag.num_vertices) if dag._names is None else dag.names
+    found = networkx.DiGraph()
+    found.add_nodes_from(nodes)
+    found.add_edges_from((nodes[u], nodes[v]) for u, v in dag.edges.tolist())
+    for node, weight in zip(nodes, dag.weights.tolist(), strict=True):
+        if weight != 1:
+            found.nodes[node]["weight"] = weight
+    for v in dag.outputs.tolist():
+        found.nodes[nodes[v]]["output"] = True
+    return found

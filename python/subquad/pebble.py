@@ -1,0 +1,13 @@
+"""Red-blue pebbling: the words that must move between a small fast memory and a large slow one.
+
+A `Dag` is a computation: its vertices are values, and an edge leads from an operand to a result. `play`
+checks moves one by one and counts words. Variants of the game have different optima, so every number comes
+with its `Model`.
+"""
+
+from ._pebble.dag import Dag
+from ._pebble.game import Count, PebbleError, play
+from ._pebble.model import Model
+from ._pebble.moves import Moves
+
+__all__ = ["Count", "Dag", "Model", "Moves", "PebbleError", "play"]
