@@ -71,17 +71,37 @@ pub(super) unsafe fn deliver<T: Transform>(
     from: Given<T>,
 ) -> bool {
     let rows = out[group[0].0].rows();
-    let is_there = from.ptr == out[group[0].0].at(0, group[0].1);
-    let mut bad = [T::ZERO; 16];
-    for i in 0..rows {
-        // SAFETY: the row has a number for every column of the group.
-        let row = unsafe { std::slice::from_raw_parts(from.at(i), group.len()) };
-        bad.iter_mut().zip(row).for_each(|(bad, &x)| *bad = *bad + x * T::ZERO);
-        if !is_there {
+    if from.ptr != out[group[0].0].at(0, group[0].1) {
+        for i in 0..rows {
+            // SAFETY: the row has a number for every column of the group.
+            let row = unsafe { std::slice::from_raw_parts(from.at(i), group.len()) };
             for (&x, &(matrix, column)) in row.iter().zip(group) {
                 // SAFETY: the entry exists, and the column is ours.
                 unsafe { *out[matrix].at(i, column) = x };
             }
+        }
+    }
+    // SAFETY: rows have so many numbers.
+    unsafe {
+        match group.len() {
+            4 => are_finite::<T, 4>(from, rows),
+            8 => are_finite::<T, 8>(from, rows),
+            16 => are_finite::<T, 16>(from, rows),
+            len => (0..rows).all(|i| (0..len).all(|c| (*from.at(i).wrapping_add(c)).is_finite())),
+        }
+    }
+}
+
+/// # Safety
+/// Rows of N numbers must be there.
+unsafe fn are_finite<T: Transform, const N: usize>(from: Given<T>, rows: usize) -> bool {
+    let mut bad = [T::ZERO; N];
+    for i in 0..rows {
+        // SAFETY: the caller's promise.
+        let row = unsafe { *from.at(i).cast::<[T; N]>() };
+        for (bad, x) in bad.iter_mut().zip(row) {
+            // Not a number, once x is not finite.
+            *bad = *bad + x * T::ZERO;
         }
     }
     bad.iter().all(|&x| x == T::ZERO)

@@ -25,10 +25,16 @@ impl<T: Transform> Room<T> {
         let n = numbers.len();
         assert!(weights.cols() == extent.lags() && n >= extent.lags());
         numbers.fill(T::ZERO);
-        for index in 0..weights.cols() {
-            let place = extent.place(n, index);
-            let place = if transpose { (n - place) % n } else { place };
-            numbers[place] = weights.get(row, index);
+        // Lag 0 first, negative lags at the end; the other way round if transposed.
+        let zero = extent.columns - 1;
+        for (lag, to) in numbers[..weights.cols() - zero].iter_mut().enumerate() {
+            *to = weights.get(row, zero + lag);
+        }
+        for index in 0..zero {
+            numbers[n - zero + index] = weights.get(row, index);
+        }
+        if transpose {
+            numbers[1..].reverse();
         }
         self.0.transform(T::ONE / T::from_f64(n as f64))
     }

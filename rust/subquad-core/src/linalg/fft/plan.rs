@@ -39,6 +39,8 @@ pub(crate) struct Plan<T> {
     /// For lengths n, n / 4, ... above the base: w^k, w^2k, w^3k with w = exp(-2 pi i / length), for k up to a
     /// quarter of it, as six numbers.
     twiddles: Vec<Arc<Buffer<T>>>,
+    /// Those of the passes along a sequence, as six rows; see `sequence.rs`.
+    along: Vec<Arc<Vec<T>>>,
 }
 
 /// Plans that were asked for last, the last one first.
@@ -87,13 +89,20 @@ impl<T: Float> Plan<T> {
             base /= 4;
         }
         assert!([3, 4, 5, 6, 8].contains(&base), "a length of transforms");
-        Self { n, base, twiddles }
+        let quarters = (0..passes_along(n)).map(|level| (level, n >> (2 * level + 2)));
+        let along = quarters.map(|(level, q)| Arc::new(turned(&twiddles[level], q))).collect();
+        Self { n, base, twiddles, along }
     }
 
     /// The plan of the parts after so many passes.
     pub fn part(&self, passes: usize) -> Self {
         let twiddles = self.twiddles[passes..].to_vec();
-        Self { n: self.n >> (2 * passes), base: self.base, twiddles }
+        Self { n: self.n >> (2 * passes), base: self.base, twiddles, along: Vec::new() }
+    }
+
+    /// Twiddles for the passes along a sequence: for each, six rows.
+    pub fn along(&self) -> &[Arc<Vec<T>>] {
+        &self.along
     }
 
     /// The table of a level; the first is that of the whole.
@@ -157,6 +166,20 @@ fn fourth<T: Float>(above: &Buffer<T>, m: usize) -> Buffer<T> {
         to.copy_from_slice(unsafe { std::slice::from_raw_parts(above.as_ptr().add(24 * k), 6) });
     }
     table
+}
+
+/// How many passes go along a sequence: two, unless the rest would be too short for a transform.
+fn passes_along(n: usize) -> usize {
+    const SHORTEST: usize = 12;
+    (0..2).take_while(|level| n >> (2 * level + 2) >= SHORTEST).count()
+}
+
+/// A table of twiddles as six rows of `q` numbers.
+fn turned<T: Float>(table: &Buffer<T>, q: usize) -> Vec<T> {
+    assert!(table.len() == 6 * q);
+    // SAFETY: the table has so many numbers.
+    let table = unsafe { std::slice::from_raw_parts(table.as_ptr(), 6 * q) };
+    (0..6).flat_map(|i| table[i..].iter().step_by(6).copied()).collect()
 }
 
 /// The numbers exp(-2 pi i k / m) for k < m, to within 4e-16: angles up to pi / 4 are rounded twice, and so are

@@ -5,19 +5,21 @@
 //! neighbours at a time, and the rest is a pack whose lanes are the sixteen parts. The passes are those of
 //! `passes.rs`, so the bound on rounding is the same.
 
+use std::sync::Arc;
+
 use super::ends::Taken;
 use super::kernel::{From, Job, To, Transform};
 use super::plan::{Plan, at};
 use crate::scratch::Buffer;
-use crate::simd::{Float, Isa, Lanes};
+use crate::simd::{Isa, Lanes};
 
 /// Room for the transform of a sequence of the length of a plan.
 pub(crate) struct Sequence<T> {
     isa: Isa,
     /// Transforms of a part.
     plan: Plan<T>,
-    /// For every pass along the sequence, the twiddles of [`Plan`] as six rows.
-    tables: Vec<Vec<T>>,
+    /// Twiddles of the passes along the sequence.
+    tables: Vec<Arc<Vec<T>>>,
     /// The parts, one after the other.
     re: Buffer<T>,
     im: Buffer<T>,
@@ -27,14 +29,10 @@ pub(crate) struct Sequence<T> {
 }
 
 impl<T: Transform> Sequence<T> {
-    /// The shortest transform of a part.
-    const SHORTEST: usize = 12;
-
     pub fn new(whole: &Plan<T>, isa: Isa) -> Self {
         let n = whole.n;
-        let levels = (0..2).take_while(|l| n >> (2 * l + 2) >= Self::SHORTEST).count();
-        let plan = whole.part(levels);
-        let tables = (0..levels).map(|l| turned(whole.twiddles(l), n >> (2 * l + 2))).collect();
+        let tables = whole.along().to_vec();
+        let plan = whole.part(tables.len());
         let rows = || Buffer::new(plan.n * T::lanes(isa));
         let (rows, work) = ([rows(), rows()], Buffer::new(plan.workspace(isa)));
         Self { isa, plan, tables, re: Buffer::new(n), im: Buffer::new(n), rows, work }
@@ -91,13 +89,6 @@ impl<T: Transform> Sequence<T> {
         // SAFETY: there are `m` rows, and a workspace for this plan.
         unsafe { T::run(self.isa, &self.plan, &job, self.work.ptr()) };
     }
-}
-
-/// Twiddles for k < `q`, six numbers each, as six rows.
-fn turned<T: Float>(twiddles: *const T, q: usize) -> Vec<T> {
-    // SAFETY: a level of a plan has six numbers for every k.
-    let twiddles = unsafe { std::slice::from_raw_parts(twiddles, 6 * q) };
-    (0..6).flat_map(|i| twiddles[i..].iter().step_by(6).copied()).collect()
 }
 
 /// A forward pass over one part: numbers `k + j q` for j < 4 are combined for all k, and multiplied by their
