@@ -5,6 +5,6 @@ the constants that the theorems leave open, so compare their growth, not their s
 against them, and where a statement does not hold as it is printed, is said with the function.
 """
 
-from . import halfspace, polynomial, toeplitz
+from . import halfspace, pebble, polynomial, toeplitz
 
-__all__ = ["halfspace", "polynomial", "toeplitz"]
+__all__ = ["halfspace", "pebble", "polynomial", "toeplitz"]
