@@ -29,6 +29,15 @@ pub enum Error {
         /// The value received.
         found: f64,
     },
+    /// A count is smaller than what can do.
+    TooSmall {
+        /// Name of the argument.
+        name: &'static str,
+        /// The least that can do.
+        least: u64,
+        /// The value received.
+        found: u64,
+    },
     /// An environment variable has a value that nobody defined.
     Environment {
         /// Name of the variable.
@@ -138,6 +147,9 @@ impl fmt::Display for Error {
             }
             Self::Domain { name, requires, found } => {
                 write!(f, "`{name}` must be {requires}, got {found}")
+            }
+            Self::TooSmall { name, least, found } => {
+                write!(f, "`{name}` must be at least {least}, got {found}")
             }
             Self::Environment { name, requires, found } => {
                 write!(f, "environment variable {name} must be {requires}, got {found:?}")

@@ -15,6 +15,7 @@ mod game;
 mod generators;
 mod model;
 mod moves;
+mod optimal;
 mod random;
 
 pub use dag::Dag;
