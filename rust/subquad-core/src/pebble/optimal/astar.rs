@@ -8,8 +8,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::beam::{Beam, Line};
-use super::expand::{Expander, Litter};
+use super::expand::{Expander, Litter, SHALLOW};
 use super::oneshot::{Game, State};
+use super::price::Cost;
 use super::store::{Child, NONE, SHARDS, Store, shard};
 use super::symmetry::Symmetry;
 use super::{Progress, Status};
@@ -18,7 +19,7 @@ use crate::{Par, Result};
 /// States that are expanded before their children are taken in.
 const BATCH: usize = 512;
 /// Widths of beams; one starts when the search has expanded its share of the states that the beam will.
-const WIDTHS: [usize; 2] = [1, 16];
+const WIDTHS: [usize; 5] = [1, 16, 128, 1024, 8192];
 
 /// The search.
 pub struct AStar<const N: usize> {
@@ -41,8 +42,8 @@ impl<const N: usize> AStar<N> {
         let symmetry = Symmetry::new(&game);
         let (state, bound) = game.start();
         let state = game.settle(state, |_| ());
-        let estimate = bound + game.lookahead(&state);
-        let start = Child { state, bound, estimate, parent: NONE };
+        let estimate = bound + game.lookahead(&state, SHALLOW, 0, u64::MAX);
+        let start = Child { state, bound, estimate, parent: NONE, refined: false };
         let stores: Vec<_> = (0..SHARDS).map(|i| Mutex::new(Store::new(i))).collect();
         let mut search = Self {
             game,
@@ -111,7 +112,8 @@ impl<const N: usize> AStar<N> {
         let Some(&width) = WIDTHS.get(self.tried) else { return false };
         let layers = u64::from((self.game.all - self.game.given).len());
         let bytes = width * 64 * size_of::<Child<N>>();
-        self.expanded * 0 + 1000000000 >= (width as u64 - 1) * layers && (bytes as u64) < self.max_bytes / 2
+        let share = if self.tried < 2 { 0 } else { width as u64 * layers };
+        self.expanded >= share && (bytes as u64) < self.max_bytes / 2
     }
 
     fn settle_status(&mut self) {
@@ -120,7 +122,9 @@ impl<const N: usize> AStar<N> {
         match first {
             Some((estimate, _)) if estimate <= most => {
                 self.lower = self.lower.max(estimate);
-                if self.bytes() > self.max_bytes || !(0..SHARDS).all(|i| self.store(i).has_room(1 << 20)) {
+                if self.bytes() > self.max_bytes
+                    || !(0..SHARDS).all(|i| self.store(i).has_room(1 << 20))
+                {
                     self.status = Status::MemoryLimit;
                 }
             }
@@ -138,25 +142,30 @@ impl<const N: usize> AStar<N> {
         let mut batch = Vec::with_capacity(BATCH);
         for i in 0..SHARDS {
             let mut store = self.store(i);
-            while batch.len() < BATCH && let Some(child) = store.pop(key) {
+            while batch.len() < BATCH
+                && let Some(child) = store.pop(key)
+            {
                 batch.push(child);
             }
         }
         let most = self.most();
         let expander = Expander { game: &self.game, symmetry: &self.symmetry };
         let taken = expander.expand(par, &batch, most).and_then(|litters| self.take(par, &litters));
-        let goals = match taken {
-            Ok(goals) => goals,
+        let (goals, postponed) = match taken {
+            Ok(taken) => taken,
             Err(err) => {
                 // Expanding them again changes nothing.
                 for child in &batch {
-                    self.store(child.parent as usize % SHARDS)
-                        .open(child.parent / SHARDS as u32, child.estimate);
+                    self.store(child.parent as usize % SHARDS).open(
+                        child.parent / SHARDS as u32,
+                        child.estimate,
+                        child.refined,
+                    );
                 }
                 return Err(err);
             }
         };
-        self.expanded += batch.len() as u64;
+        self.expanded += (batch.len() - postponed) as u64;
         let better = goals.into_iter().min_by_key(|goal| goal.bound);
         if let Some(goal) = better.filter(|goal| goal.bound <= most) {
             self.best = Some(self.line(&goal));
@@ -165,14 +174,15 @@ impl<const N: usize> AStar<N> {
         Ok(())
     }
 
-    /// Takes children in; returns those that are over.
-    fn take(&self, par: Par, litters: &[Litter<N>]) -> Result<Vec<Child<N>>> {
-        let children: usize = litters.iter().flatten().map(Vec::len).sum();
+    /// Takes children in; returns those that are over, and how many states were not expanded.
+    fn take(&self, par: Par, litters: &[Litter<N>]) -> Result<(Vec<Child<N>>, usize)> {
+        let children: usize =
+            litters.iter().flat_map(|litter| &litter.children).map(Vec::len).sum();
         let par = par.for_work(children as u64 * 4_000);
         let goals = par.map(SHARDS, |i, _| {
             let mut store = self.store(i);
             let mut goals = Vec::new();
-            for child in litters.iter().flat_map(|litter| &litter[i]) {
+            for child in litters.iter().flat_map(|litter| &litter.children[i]) {
                 if self.game.is_over(&child.state) {
                     goals.push(*child);
                 } else {
@@ -181,7 +191,19 @@ impl<const N: usize> AStar<N> {
             }
             goals
         })?;
-        Ok(goals.into_iter().flatten().collect())
+        let most = self.most();
+        let mut postponed = 0;
+        for child in litters.iter().flat_map(|litter| &litter.postponed) {
+            postponed += 1;
+            if child.estimate <= most {
+                self.store(child.parent as usize % SHARDS).open(
+                    child.parent / SHARDS as u32,
+                    child.estimate,
+                    true,
+                );
+            }
+        }
+        Ok((goals.into_iter().flatten().collect(), postponed))
     }
 
     fn line(&self, goal: &Child<N>) -> Line<N> {
@@ -208,9 +230,11 @@ impl<const N: usize> AStar<N> {
     }
 
     pub fn progress(&self) -> Progress {
+        let computations = u64::from((self.game.all - self.game.given).len());
+        let cost = |words| Cost { words, computations };
         Progress {
-            lower: self.lower,
-            upper: self.best.as_ref().map(|best| best.cost),
+            lower: cost(self.lower),
+            upper: self.best.as_ref().map(|best| cost(best.cost)),
             expanded: self.expanded,
             states: (0..SHARDS).map(|i| self.store(i).len()).sum(),
             bytes: self.bytes(),

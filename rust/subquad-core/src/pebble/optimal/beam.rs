@@ -43,13 +43,16 @@ impl<const N: usize> Beam<N> {
         let Some((_, layer)) = self.layers.first_key_value() else { return Ok((None, None)) };
         let chosen = choose(expander, layer, self.width, most);
         let first = self.kept.len() as u32;
-        let batch: Vec<Child<N>> =
-            chosen.iter().zip(first..).map(|(child, parent)| Child { parent, ..*child }).collect();
+        let batch: Vec<Child<N>> = chosen
+            .iter()
+            .zip(first..)
+            .map(|(child, parent)| Child { parent, refined: true, ..*child })
+            .collect();
         let found = expander.expand(par, &batch, most)?;
         self.layers.pop_first();
         self.kept.extend(chosen.iter().map(|child| (child.state, child.parent)));
         let mut best: Option<Child<N>> = None;
-        for child in found.into_iter().flatten().flatten() {
+        for child in found.into_iter().flat_map(|litter| litter.children).flatten() {
             if !expander.game.is_over(&child.state) {
                 self.layers.entry(child.state.done.len()).or_default().push(child);
             } else if best.is_none_or(|best| child.bound < best.bound) {

@@ -26,7 +26,7 @@ pub struct Game<const N: usize> {
     pub all: Mask<N>,
     /// In slow memory from the start.
     pub given: Mask<N>,
-    /// Wanted, and not given.
+    /// Wanted, but for what is given and stays.
     pub outputs: Mask<N>,
     pub sliding: bool,
     /// Must outputs end in slow memory?
@@ -34,7 +34,7 @@ pub struct Game<const N: usize> {
 }
 
 /// Where a play stands. What is computed, needed, and not in fast memory is in slow memory.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State<const N: usize> {
     /// Computed or given.
     pub done: Mask<N>,
@@ -52,8 +52,8 @@ pub struct Step<const N: usize> {
 }
 
 impl<const N: usize> Game<N> {
-    /// The game of a model that computes once, lets blue pebbles stay and red ones be deleted; none if more
-    /// than `64 * N` values are needed.
+    /// The game of a graph; none if more than `64 * N` values are needed. Steps are those of a model that computes
+    /// once, lets blue pebbles stay and red ones be deleted.
     pub fn new(dag: &Dag, memory: u64, model: &Model) -> Option<Self> {
         let needed = dag.needed();
         let order = dag.topological_order().iter().copied();
@@ -79,7 +79,9 @@ impl<const N: usize> Game<N> {
             memory,
             all: Mask::first(vertices.len()),
             given,
-            outputs: chosen(&|v| dag.is_output(v)) - given,
+            outputs: chosen(&|v| {
+                dag.is_output(v) && !(model.blue_persists && blue && dag.is_source(v))
+            }),
             sliding: model.sliding,
             outputs_blue: model.outputs == Outputs::Blue,
             vertices,
@@ -209,33 +211,70 @@ impl<const N: usize> Game<N> {
         state.done == self.all
     }
 
-    /// Words that the bound of any continuation grows by at least: the least that must be paid before the
-    /// next value is computed.
-    pub fn lookahead(&self, state: &State<N>) -> u64 {
-        if self.is_over(state) {
-            return 0;
+    /// Words that the bound of any continuation grows by at least, as far as that matters: between `floor` and
+    /// `ceiling`.
+    ///
+    /// Whatever is computed next, and after that, up to `depth` values: when the last of them is computed, what is
+    /// alive and does not fit has left. Each word of it that is clean has cost one word or will, any other two.
+    pub fn lookahead(&self, state: &State<N>, depth: usize, floor: u64, ceiling: u64) -> u64 {
+        let floor = floor.max(self.surplus(state));
+        if self.is_over(state) || floor >= ceiling {
+            return floor;
         }
-        let mut least = u64::MAX;
-        for v in self.ready(state) {
-            let killed = self.killed(state, v);
-            let excess = self.excess(state, v, self.slid(killed));
-            if excess == 0 {
-                least = 0;
+        let ready: Mask<N> = self.ready(state).collect();
+        self.ahead(state, ready, depth, floor, ceiling)
+    }
+
+    /// The least, but at least `floor`, over the sequences of up to `depth` values, of the most that one of them
+    /// takes; `ceiling` if that is not less. The red values of `alive` may have left.
+    fn ahead(
+        &self,
+        alive: &State<N>,
+        ready: Mask<N>,
+        depth: usize,
+        floor: u64,
+        ceiling: u64,
+    ) -> u64 {
+        let mut least = ceiling;
+        for v in ready.iter() {
+            let mut most = floor.max(self.least_price(alive, v));
+            if most >= least {
+                continue;
+            }
+            if depth > 1 {
+                let next = self.play(alive, &Step { vertex: v, out: Mask::EMPTY });
+                let enabled = (self.succs[v] - next.done).iter();
+                let enabled = enabled.filter(|&w| self.preds[w].within(&next.done)).collect();
+                let ready = (ready - Mask::one(v)) | enabled;
+                if !ready.is_empty() {
+                    most = self.ahead(&next, ready, depth - 1, most, least);
+                }
+            }
+            least = least.min(most);
+            if least <= floor {
                 break;
             }
-            // A word of what is clean is paid once, of what is dirty and needed twice.
-            let mut clean = state.red - state.dirty - self.preds[v];
-            if self.sliding {
-                clean = (state.red | self.preds[v]) - state.dirty - killed;
-            }
-            if !self.outputs_blue {
-                let done = state.done | Mask::one(v);
-                let spent = (state.dirty & self.outputs).iter();
-                clean = clean | spent.filter(|&u| self.is_spent(u, &done)).collect();
-            }
-            least = least.min(excess + excess.saturating_sub(self.words(clean)));
         }
-        least.max(self.surplus(state))
+        least
+    }
+
+    /// The least price of what does not fit when `v` is computed.
+    fn least_price(&self, alive: &State<N>, v: usize) -> u64 {
+        let killed = self.killed(alive, v);
+        let excess = self.excess(alive, v, self.slid(killed));
+        if excess == 0 {
+            return 0;
+        }
+        let mut clean = alive.red - alive.dirty - self.preds[v];
+        if self.sliding {
+            clean = (alive.red | self.preds[v]) - alive.dirty - killed;
+        }
+        if !self.outputs_blue {
+            let done = alive.done | Mask::one(v);
+            let spent = (alive.dirty & self.outputs).iter();
+            clean = clean | spent.filter(|&u| self.is_spent(u, &done)).collect();
+        }
+        excess + excess.saturating_sub(self.words(clean))
     }
 
     /// Words of outputs that will not find room in the end, where they may end in fast memory.
@@ -258,9 +297,13 @@ impl<const N: usize> Game<N> {
                 let excess = self.excess(state, vertex, slid);
                 let done = state.done | Mask::one(vertex);
                 let paid = slid_onto.map_or(0, |u| self.price(state, u, &done));
-                let mut items: Vec<(u64, u64, usize)> =
-                    keep.iter().map(|u| (self.weights[u], self.price(state, u, &state.done), u)).collect();
-                items.sort_unstable_by_key(|&(weight, price, u)| (std::cmp::Reverse(weight), price, u));
+                let mut items: Vec<(u64, u64, usize)> = keep
+                    .iter()
+                    .map(|u| (self.weights[u], self.price(state, u, &state.done), u))
+                    .collect();
+                items.sort_unstable_by_key(|&(weight, price, u)| {
+                    (std::cmp::Reverse(weight), price, u)
+                });
                 let mut choice = Choice { items: &items, keep, sooner: &sooner, limit };
                 let out = slid_onto.map_or(Mask::EMPTY, Mask::one);
                 choice.choose(0, excess, Mask::EMPTY, paid, &mut |evicted, cost| {
@@ -336,9 +379,8 @@ impl<const N: usize> Choice<'_, N> {
         }
         if excess == 0 {
             let stay = self.keep - out;
-            let in_turn = |&(u, sooner): &(usize, Mask<N>)| {
-                !out.has(u) || (sooner & stay).is_empty()
-            };
+            let in_turn =
+                |&(u, sooner): &(usize, Mask<N>)| !out.has(u) || (sooner & stay).is_empty();
             if self.sooner.iter().all(in_turn) {
                 found(out, cost);
             }

@@ -20,6 +20,8 @@ pub struct Child<const N: usize> {
     pub estimate: u64,
     /// From where: a number of [`Store::number`], or [`NONE`].
     pub parent: u32,
+    /// Has the estimate been refined?
+    pub refined: bool,
 }
 
 /// No state.
@@ -126,7 +128,7 @@ impl<const N: usize> Store<N> {
         if i as usize % BLOCK == 0 {
             self.blocks.push(Vec::with_capacity(BLOCK));
         }
-        let Child { state, bound, parent, estimate } = *child;
+        let Child { state, bound, parent, estimate, refined } = *child;
         let next = self.table[slot];
         let block = self.blocks.last_mut().expect("a block was pushed for the first record");
         block.push(Record { state, bound, parent, next });
@@ -134,14 +136,14 @@ impl<const N: usize> Store<N> {
         self.len += 1;
         self.groups += usize::from(is_new);
         if opened {
-            self.open(i, estimate);
+            self.open(i, estimate, refined);
         }
         Some(self.number(i))
     }
 
     /// Opens a state, again perhaps.
-    pub fn open(&mut self, i: u32, estimate: u64) {
-        let key = (estimate, self.record(i).state.done.len());
+    pub fn open(&mut self, i: u32, estimate: u64, refined: bool) {
+        let key = (estimate, 2 * self.record(i).state.done.len() + u32::from(refined));
         let list = self.open.entry(key).or_default();
         let before = list.capacity();
         list.push(i);
@@ -173,7 +175,8 @@ impl<const N: usize> Store<N> {
         while let Some(i) = list.pop() {
             let Record { state, bound, .. } = self.blocks[i as usize / BLOCK][i as usize % BLOCK];
             if bound != DOMINATED {
-                return Some(Child { state, bound, estimate: key.0, parent: self.number(i) });
+                let (estimate, refined, parent) = (key.0, key.1 % 2 == 1, self.number(i));
+                return Some(Child { state, bound, estimate, parent, refined });
             }
         }
         self.places -= list.capacity();

@@ -175,9 +175,8 @@ impl<'a, const N: usize> Finder<'a, N> {
         }
         let game = self.game;
         let (preds, succs) = (game.preds[v] & from, game.succs[v] & from);
-        let mapped = |set: Mask<N>, image: &[usize]| -> Mask<N> {
-            set.iter().map(|u| image[u]).collect()
-        };
+        let mapped =
+            |set: Mask<N>, image: &[usize]| -> Mask<N> { set.iter().map(|u| image[u]).collect() };
         let (preds, succs) = (mapped(preds, image), mapped(succs, image));
         let near = match (preds.iter().next(), succs.iter().next()) {
             (Some(u), _) => game.succs[u],
