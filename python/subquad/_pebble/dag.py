@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _subquad
+from .._options import check_choice
 from .._table import html_table
-from . import networks
+from . import dot, files, hdag, networks
 from .arguments import take_count, take_integers, take_vertices
 from .model import Model, take_model
 
@@ -32,8 +33,8 @@ class Dag:
         How many values, and how many pairs of a value and one of its operands.
     edges : ndarray of int64, shape (num_edges, 2)
         From operand to result, in the order of results.
-    sources : ndarray of int64
-        Values without operands, ascending.
+    sources, sinks : ndarray of int64
+        Values without operands, and values that nothing is computed from, ascending.
     outputs : ndarray of int64
         Values that are wanted, ascending.
     weights : ndarray of int64, shape (num_vertices,)
@@ -130,8 +131,8 @@ class Dag:
             Edges lead from operands to results. Nodes are numbered in the order of the graph, and are called
             what ``str`` calls them. The attribute ``weight`` of a node, if it has one, is its words.
         outputs : iterable of nodes, optional
-            By default the nodes whose attribute ``output`` is true; if there are none, those that nothing is
-            computed from.
+            By default those that nothing is computed from; the attribute ``output`` of a node, true or false,
+            overrules this.
 
         Returns
         -------
@@ -149,10 +150,122 @@ class Dag:
     def to_networkx(self) -> Any:
         """Return a networkx.DiGraph whose nodes are the names, if there are any, or else the numbers.
 
-        Nodes have the attributes ``weight``, where the weight is not 1, and ``output``, where they are one.
+        Nodes have the attribute ``weight``, where it is not 1, and ``output``, true for outputs that are no
+        sinks, and false for sinks that are no outputs.
         Needs networkx.
         """
         return networks.graph(self)
+
+    @classmethod
+    def from_hdag(cls, file: files.Source, *, weights: str = "memory") -> Dag:
+        r"""Return the graph of a file in the hyperDAG format, as OneStopParallel reads and writes.
+
+        Parameters
+        ----------
+        file : str, path or open file
+            Where it is; text that is at hand goes into an ``io.StringIO``.
+        weights : {"memory", "communication", "none"}, optional
+            Which weight of a hyperedge is the words of its value; 1 where it is not given.
+
+        Returns
+        -------
+        Dag
+            Its outputs are the sinks, unless `to_hdag` has written a comment that names others.
+
+        Raises
+        ------
+        ValueError
+            For a file that is not as it should be: the message names file and line, and says what is
+            required.
+        OSError
+            If the file cannot be read.
+
+        Notes
+        -----
+        The first pin of a hyperedge is a value, the others are computed from it [1]_. Two numbers may
+        follow that of a hyperedge, communication and memory weight.
+
+        References
+        ----------
+        .. [1] https://github.com/Algebraic-Programming/HyperDAG_DB, FileFormat_README.md.
+
+        Examples
+        --------
+        >>> import io
+        >>> from subquad.pebble import Dag
+        >>> text = "1 2 2\n0 1 5\n0 1\n1 1\n0 0\n0 1\n"
+        >>> dag = Dag.from_hdag(io.StringIO(text))
+        >>> dag.edges.tolist(), dag.weights.tolist()
+        ([[0, 1]], [5, 1])
+        """
+        check_choice("weights", weights, hdag.WEIGHTS)
+        name, content = files.read(file)
+        return cls._of_file(name, hdag.parse(name, content, weights))
+
+    def to_hdag(self, file: files.Target | None = None) -> str:
+        """Write the graph in the hyperDAG format; names are not kept.
+
+        Parameters
+        ----------
+        file : str, path or open file, optional
+            Where to.
+
+        Returns
+        -------
+        str
+            What was written.
+        """
+        return files.written(hdag.text(self), file)
+
+    @classmethod
+    def from_dot(cls, file: files.Source) -> Dag:
+        """Return the graph of a file in the DOT language of Graphviz.
+
+        Parameters
+        ----------
+        file : str, path or open file
+            Where it is; text that is at hand goes into an ``io.StringIO``.
+
+        Returns
+        -------
+        Dag
+            Vertices are numbered in the order in which nodes first appear; if the ids are 0, 1, ... in some
+            order, they are the numbers. Names are the labels, if no two are the same, and else the ids.
+
+        Raises
+        ------
+        ValueError
+            For a graph that is not directed, and a file that is not as it should be: the message names file
+            and line, and says what is required.
+        OSError
+            If the file cannot be read.
+
+        Notes
+        -----
+        Of the attributes of a node, ``weight``, ``size`` or ``mem_weight`` is its words, and
+        ``output=true`` or ``output=false`` says whether it is wanted, which sinks are by default. Subgraphs
+        group nodes, also at the ends of edges.
+
+        Examples
+        --------
+        >>> import io
+        >>> from subquad.pebble import Dag
+        >>> Dag.from_dot(io.StringIO("digraph { a [size=3]; {a b} -> c -> d }"))
+        Dag(4 vertices, 3 edges, 2 sources, 1 output, 6 words)
+        """
+        name, content = files.read(file)
+        return cls._of_file(name, dot.parse(name, content))
+
+    def to_dot(self, file: files.Target | None = None) -> str:
+        """Write the graph in the DOT language; arguments as for `to_hdag`."""
+        return files.written(dot.text(self), file)
+
+    @classmethod
+    def _of_file(cls, name: str, parts: dict[str, Any]) -> Dag:
+        try:
+            return cls.from_edges(**parts)
+        except ValueError as err:
+            raise ValueError(f"{name}: {err}") from None
 
     @cached_property
     def _sizes(self) -> tuple[int, int]:
@@ -193,6 +306,12 @@ class Dag:
     def sources(self) -> NDArray[np.int64]:
         """Values without operands."""
         starts = self._predecessors[0]
+        return np.flatnonzero(starts[1:] == starts[:-1]).astype(np.int64)
+
+    @property
+    def sinks(self) -> NDArray[np.int64]:
+        """Values that nothing is computed from."""
+        starts = self._successors[0]
         return np.flatnonzero(starts[1:] == starts[:-1]).astype(np.int64)
 
     @property

@@ -23,13 +23,14 @@ def parts(graph: Any, outputs: Iterable[Any] | None) -> dict[str, Any]:
     if not directed:
         raise TypeError(f"`graph` must be directed, got {graph!r}")
     if outputs is None:
-        wanted = [number for number, found in enumerate(attributes) if found.get("output")]
+        inner = {u for u, _ in edges}
+        wanted = [v for v, found in enumerate(attributes) if found.get("output", v not in inner)]
     else:
         wanted = [_number(nodes, node) for node in outputs]
     return {
         "num_vertices": len(nodes),
         "edges": edges,
-        "outputs": wanted if wanted or outputs is not None else None,
+        "outputs": wanted,
         "weights": [found.get("weight", 1) for found in attributes],
         "names": [str(node) for node in nodes],
     }
@@ -55,6 +56,7 @@ def graph(dag: Dag) -> Any:
     for node, weight in zip(nodes, dag.weights.tolist(), strict=True):
         if weight != 1:
             found.nodes[node]["weight"] = weight
-    for v in dag.outputs.tolist():
-        found.nodes[nodes[v]]["output"] = True
+    outputs, sinks = set(dag.outputs.tolist()), set(dag.sinks.tolist())
+    for v in outputs ^ sinks:
+        found.nodes[nodes[v]]["output"] = v in outputs
     return found
