@@ -98,3 +98,38 @@ def lucky(dag: Dag, model: Model, memory: int, seed: int, steps: int) -> Moves:
         else:
             red.discard(v)
     return Moves(moves)
+
+
+def greedy(dag: Dag, memory: int) -> Moves:
+    """A legal play of values of one word: in order, whatever is needed last leaves first."""
+    order = [v for v in dag.order.tolist() if len(dag.predecessors(v))]
+    uses: dict[int, list[int]] = {v: [] for v in range(dag.num_vertices)}
+    for step, v in enumerate(order):
+        for u in dag.predecessors(v).tolist():
+            uses[u].append(step)
+    blue, red = set(dag.sources.tolist()), set[int]()
+    wanted = set(dag.outputs.tolist())
+    moves: list[tuple[str, int]] = []
+
+    def room(step: int, kept: set[int]) -> None:
+        while len(red) >= memory:
+            v = max(red - kept, key=lambda v: (next((s for s in uses[v] if s >= step), 10**9), v))
+            if v not in blue and any(s >= step for s in uses[v]):
+                moves.append(("store", v))
+                blue.add(v)
+            moves.append(("delete", v))
+            red.remove(v)
+
+    for step, v in enumerate(order):
+        operands = set(dag.predecessors(v).tolist())
+        for u in sorted(operands - red):
+            room(step, operands)
+            moves.append(("load", u))
+            red.add(u)
+        room(step, operands)
+        moves.append(("compute", v))
+        red.add(v)
+        if v in wanted:
+            moves.append(("store", v))
+            blue.add(v)
+    return Moves(moves)

@@ -9,5 +9,6 @@ from ._pebble.dag import Dag
 from ._pebble.game import Count, PebbleError, play
 from ._pebble.model import Model
 from ._pebble.moves import Moves
+from ._pebble.player import Player, player
 
-__all__ = ["Count", "Dag", "Model", "Moves", "PebbleError", "play"]
+__all__ = ["Count", "Dag", "Model", "Moves", "PebbleError", "Player", "play", "player"]

@@ -19,6 +19,8 @@ from .model import Model, take_model
 __all__ = ["Dag"]
 
 _MOST_VERTICES = 2**30
+# Graphs that a notebook shows as a picture.
+_DRAWN = 200
 
 
 class Dag:
@@ -402,7 +404,12 @@ class Dag:
     def _repr_html_(self) -> str:
         facts = (fact.partition(" ") for fact in self._facts())
         rows = [(name, number) for number, _, name in facts]
-        return html_table("Dag", [*rows, ("least memory", str(self.least_memory()))])
+        table = html_table("Dag", [*rows, ("least memory", str(self.least_memory()))])
+        if not 0 < self.num_vertices <= _DRAWN:
+            return table
+        from .picture import svg
+
+        return table + svg(self)
 
 
 class _Numbers(Sequence[str]):
