@@ -18,6 +18,8 @@ __all__ = [
     "isa",
     "matrix_product",
     "measure_limits",
+    "pebble_generate",
+    "pebble_names",
     "pebble_play",
     "polynomial_backward",
     "polynomial_block_rows",
@@ -381,3 +383,5 @@ def pebble_play(
     tuple[int, int, int, int, int] | None,
     tuple[int, str | None, int, str, list[int], int] | None,
 ]: ...
+def pebble_generate(spec: tuple[str, tuple[int, ...], str, str]) -> PebbleDag: ...
+def pebble_names(spec: tuple[str, tuple[int, ...], str, str], vertex: int | None) -> list[str]: ...

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import _subquad
 from .._options import check_choice
 from .._table import html_table
-from . import dot, files, hdag, networks
+from . import dot, files, generators, hdag, networks
 from .arguments import take_count, take_integers, take_vertices
 from .model import Model, take_model
 
@@ -124,6 +124,218 @@ class Dag:
         return cls(core, listed)
 
     @classmethod
+    def chain(cls, length: int) -> Dag:
+        """Return one source, and values each computed from the one before: ``x[i]``.
+
+        Parameters
+        ----------
+        length : int
+            Values that are computed.
+
+        Returns
+        -------
+        Dag
+        """
+        return cls._of(generators.spec("chain", {"length": length}, least=0))
+
+    @classmethod
+    def tree(cls, height: int) -> Dag:
+        """Return a complete binary tree with 2^height leaves; ``x[l,i]`` is value i of level l.
+
+        Leaves are level 0; the others are numbered in postorder.
+
+        Parameters
+        ----------
+        height : int
+            Levels above the leaves.
+
+        Returns
+        -------
+        Dag
+        """
+        return cls._of(generators.spec("tree", {"height": height}, least=0))
+
+    @classmethod
+    def pyramid(cls, height: int) -> Dag:
+        """Return height + 1 sources and rows that are one shorter each, up to one value.
+
+        ``x[r,i]`` is computed from ``x[r-1,i]`` and ``x[r-1,i+1]``.
+
+        Parameters
+        ----------
+        height : int
+            Rows that are computed.
+
+        Returns
+        -------
+        Dag
+        """
+        return cls._of(generators.spec("pyramid", {"height": height}, least=0))
+
+    @classmethod
+    def grid(cls, rows: int, columns: int) -> Dag:
+        """Return ``x[r,c]``, computed from ``x[r-1,c]`` and ``x[r,c-1]``; one source and one sink.
+
+        Parameters
+        ----------
+        rows, columns : int
+            Sizes.
+
+        Returns
+        -------
+        Dag
+        """
+        return cls._of(generators.spec("grid", {"rows": rows, "columns": columns}))
+
+    @classmethod
+    def stencil(cls, width: int, steps: int) -> Dag:
+        """Return points that are computed again and again from themselves and their neighbours.
+
+        ``x[t,i]`` is computed from ``x[t-1,i-1]``, ``x[t-1,i]`` and ``x[t-1,i+1]``, as far as they exist.
+
+        Parameters
+        ----------
+        width : int
+            Points.
+        steps : int
+            How often they are computed.
+
+        Returns
+        -------
+        Dag
+        """
+        take_count("width", width)
+        return cls._of(generators.spec("stencil", {"width": width, "steps": steps}, least=0))
+
+    @classmethod
+    def fft(cls, n: int) -> Dag:
+        """Return the butterflies of a fast Fourier transform.
+
+        ``x[s,i]`` is computed from ``x[s-1,i]`` and the point whose number differs in bit s - 1.
+
+        Parameters
+        ----------
+        n : int
+            Points, a power of two.
+
+        Returns
+        -------
+        Dag
+        """
+        return cls._of(generators.spec("fft", {"n": n}))
+
+    @classmethod
+    def matmul(cls, m: int, n: int, k: int, form: str = "fma") -> Dag:
+        """Return the product C of a matrix A, m by k, and a matrix B, k by n.
+
+        Parameters
+        ----------
+        m, n, k : int
+            Sizes.
+        form : {"fma", "chain", "tree"}, optional
+            How sums are computed. "fma": a product is multiplied and added in one step, so that a sum of k
+            terms is k values, each from the one before and the factors. Else products are values, which are
+            added one after the other, or in pairs, the sums in pairs, and so on.
+
+        Returns
+        -------
+        Dag
+            Its values are ``A[i,l]``, ``B[l,j]`` and ``C[i,j]``; ``C[i,j;0:2]`` is the sum of terms 0 and 1.
+
+        Examples
+        --------
+        >>> from subquad.pebble import Dag
+        >>> dag = Dag.matmul(3, 3, 3)
+        >>> dag
+        Dag(45 vertices, 72 edges, 18 sources, 9 outputs)
+        >>> [dag.names[v] for v in dag.predecessors(44)]
+        ['A[2,2]', 'B[2,2]', 'C[2,2;0:2]']
+        """
+        return cls._of(generators.spec("matmul", {"m": m, "n": n, "k": k}, form=form))
+
+    @classmethod
+    def attention(cls, n: int, d: int, form: str = "fma", softmax: str = "unnormalised") -> Dag:
+        """Return softmax attention O of n queries on n keys of width d, one head.
+
+        Parameters
+        ----------
+        n, d : int
+            Rows of Q, K and V, and their width.
+        form : {"fma", "chain", "tree"}, optional
+            How sums are computed, as for `matmul`. Online, sums over keys are one after the other.
+        softmax : {"unnormalised", "safe", "online"}, optional
+            How weights are made: exponentials of the scores, divided by their sum at the end; with the
+            maximum of the row subtracted first, so that every exponential needs every score of its row; or
+            with the maximum so far, and sums that are scaled whenever it may have grown, as in
+            FlashAttention.
+
+        Returns
+        -------
+        Dag
+            Its values are the inputs ``Q``, ``K`` and ``V``, scores ``S[i,j]``, maxima ``m``, exponentials
+            ``P[i,j]``, their sums ``l``, sums ``U`` of exponentials times rows of V, and outputs ``O``; online,
+            ``r`` is what sums are scaled by.
+        """
+        sizes = {"n": n, "d": d}
+        return cls._of(generators.spec("attention", sizes, form=form, softmax=softmax))
+
+    @classmethod
+    def attention_grad(cls, n: int, d: int, form: str = "fma") -> Dag:
+        """Return the gradient of attention, dQ, dK and dV from Q, K, V, O, dO and L.
+
+        L are the logarithms of the sums of exponentials. The others are D, the row sums of dO times O;
+        ``S``, Q K^T; ``P``, exp(S - L); ``dP``, dO V^T; ``dS``, P (dP - D); and dV = P^T dO, dQ = dS K,
+        dK = dS^T Q.
+
+        Parameters
+        ----------
+        n, d : int
+            Rows of Q, K and V, and their width.
+        form : {"fma", "chain", "tree"}, optional
+            How sums are computed, as for `matmul`.
+
+        Returns
+        -------
+        Dag
+        """
+        return cls._of(generators.spec("attention_grad", {"n": n, "d": d}, form=form))
+
+    @classmethod
+    def random(
+        cls, num_vertices: int, sources: int, operands: tuple[int, int] = (1, 3), seed: int = 0
+    ) -> Dag:
+        """Return values of random operands, the same on every machine.
+
+        Parameters
+        ----------
+        num_vertices : int
+            Values, sources included.
+        sources : int
+            Values without operands, which come first.
+        operands : tuple of int, optional
+            The fewest and the most operands that are drawn for a value, each from all values before it; one
+            that is drawn twice counts once.
+        seed : int, optional
+            Fixes what is drawn; at most 2^64 - 1.
+
+        Returns
+        -------
+        Dag
+            What is computed and not used is an output.
+        """
+        return cls._of(generators.random_spec(num_vertices, sources, operands, seed))
+
+    @classmethod
+    def _of(cls, spec: generators.Spec) -> Dag:
+        core = _subquad.pebble_generate(spec)
+        return cls(core, generators.Names(spec, core.sizes()[0]))
+
+    @property
+    def _spec(self) -> generators.Spec | None:
+        """The generator that has made the graph, and its arguments."""
+        return self._names.spec if isinstance(self._names, generators.Names) else None
+
+    @classmethod
     def from_networkx(cls, graph: Any, *, outputs: Iterable[Any] | None = None) -> Dag:
         """Return the graph that a networkx graph is.
 
@@ -150,11 +362,14 @@ class Dag:
         return cls.from_edges(**networks.parts(graph, outputs))
 
     def to_networkx(self) -> Any:
-        """Return a networkx.DiGraph whose nodes are the names, if there are any, or else the numbers.
+        """Return a graph of networkx whose nodes are the names, if there are any, or else the numbers.
 
         Nodes have the attribute ``weight``, where it is not 1, and ``output``, true for outputs that are no
-        sinks, and false for sinks that are no outputs.
-        Needs networkx.
+        sinks, and false for sinks that are no outputs. Needs networkx.
+
+        Returns
+        -------
+        networkx.DiGraph
         """
         return networks.graph(self)
 
@@ -259,7 +474,18 @@ class Dag:
         return cls._of_file(name, dot.parse(name, content))
 
     def to_dot(self, file: files.Target | None = None) -> str:
-        """Write the graph in the DOT language; arguments as for `to_hdag`."""
+        """Write the graph in the DOT language: ids are numbers, and names are labels.
+
+        Parameters
+        ----------
+        file : str, path or open file, optional
+            Where to.
+
+        Returns
+        -------
+        str
+            What was written.
+        """
         return files.written(dot.text(self), file)
 
     @classmethod
@@ -339,11 +565,33 @@ class Dag:
         return self._core.topological_order().astype(np.int64)
 
     def predecessors(self, vertex: int) -> NDArray[np.int64]:
-        """Return the operands of `vertex`, ascending."""
+        """Return the operands of a value.
+
+        Parameters
+        ----------
+        vertex : int
+            The value.
+
+        Returns
+        -------
+        ndarray of int64
+            Ascending.
+        """
         return self._row(self._predecessors, vertex)
 
     def successors(self, vertex: int) -> NDArray[np.int64]:
-        """Return what is computed from `vertex`, ascending."""
+        """Return what is computed from a value.
+
+        Parameters
+        ----------
+        vertex : int
+            The value.
+
+        Returns
+        -------
+        ndarray of int64
+            Ascending.
+        """
         return self._row(self._successors, vertex)
 
     def _row(
@@ -358,6 +606,15 @@ class Dag:
 
         Room for the most demanding of the values that an output needs beside its operands or, if pebbles
         slide, in the place of the largest of them. O(V + E).
+
+        Parameters
+        ----------
+        model : Model, optional
+            The game.
+
+        Returns
+        -------
+        int
         """
         return self._core.least_memory(take_model(model).sliding)
 
@@ -365,6 +622,8 @@ class Dag:
         """Return whether the other is a graph of the same edges, outputs, weights and names."""
         if not isinstance(other, Dag):
             return NotImplemented
+        if self._spec is not None and self._spec == other._spec:
+            return True
         if self._core is not other._core and (
             self._sizes != other._sizes
             or not np.array_equal(self.edges, other.edges)
@@ -379,7 +638,9 @@ class Dag:
         return hash((self._sizes, self.outputs.tobytes()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Rebuild from the edges."""
+        """Rebuild from the generator or from the edges."""
+        if self._spec is not None:
+            return _generated, (self._spec,)
         names = None if self._names is None else tuple(self._names)
         weights = None if self._weights is None else self.weights
         return _rebuilt, (self.num_vertices, self.edges, self.outputs, weights, names)
@@ -424,6 +685,10 @@ class _Numbers(Sequence[str]):
     def __getitem__(self, index: Any) -> Any:
         found = self._range[index]
         return str(found) if isinstance(found, int) else [str(v) for v in found]
+
+
+def _generated(spec: generators.Spec) -> Dag:
+    return Dag._of(spec)
 
 
 def _rebuilt(vertices: int, edges: Any, outputs: Any, weights: Any, names: Any) -> Dag:

@@ -61,7 +61,17 @@ class Moves(Sequence[tuple[str, int]]):
 
     @classmethod
     def from_array(cls, words: Any) -> Moves:
-        """Return the moves of which `words` is the ``array``: uint32, of one axis. It is copied."""
+        """Return the moves of an array.
+
+        Parameters
+        ----------
+        words : ndarray of uint32, shape (N,)
+            The ``array`` of some moves; it is copied.
+
+        Returns
+        -------
+        Moves
+        """
         array = np.asarray(words)
         if array.dtype != np.uint32 or array.ndim != 1:
             raise ValueError(

@@ -49,7 +49,13 @@ class Player:
     html: str = field(repr=False)
 
     def save(self, file: files.Target) -> None:
-        """Write the page to a path or an open file."""
+        """Write the page.
+
+        Parameters
+        ----------
+        file : str, path or open file
+            Where to.
+        """
         files.written(self.html, file)
 
     def _repr_html_(self) -> str:

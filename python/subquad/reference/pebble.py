@@ -1,4 +1,4 @@
-"""The game of pebbles by its rules: two sets of pebbles, and moves that change them."""
+"""The game of pebbles by its rules, two sets of pebbles and moves that change them; computations by name."""
 
 from __future__ import annotations
 
@@ -9,8 +9,34 @@ from .._pebble.dag import Dag
 from .._pebble.game import Count, PebbleError, refused
 from .._pebble.model import Model, take_model
 from .._pebble.moves import take_moves
+from ._pebble_graphs import (
+    Operands,
+    attention,
+    attention_grad,
+    chain,
+    fft,
+    grid,
+    matmul,
+    pyramid,
+    random,
+    stencil,
+    tree,
+)
 
-__all__ = ["play"]
+__all__ = [
+    "Operands",
+    "attention",
+    "attention_grad",
+    "chain",
+    "fft",
+    "grid",
+    "matmul",
+    "play",
+    "pyramid",
+    "random",
+    "stencil",
+    "tree",
+]
 
 
 def play(

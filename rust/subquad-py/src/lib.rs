@@ -8,6 +8,7 @@ mod halfspace;
 mod limits;
 mod linalg;
 mod pebble;
+mod pebble_generate;
 mod polynomial;
 mod polynomial_blocks;
 mod polynomial_sums;
@@ -32,6 +33,8 @@ mod _subquad {
     use crate::linalg::matrix_product;
     #[pymodule_export]
     use crate::pebble::{PebbleDag, pebble_play};
+    #[pymodule_export]
+    use crate::pebble_generate::{pebble_generate, pebble_names};
     #[pymodule_export]
     use crate::polynomial::{
         polynomial_backward, polynomial_features, polynomial_forward, polynomial_weights,
