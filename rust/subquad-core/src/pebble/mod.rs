@@ -9,7 +9,9 @@
 //! |---|---|
 //! | is this play legal, and what does it cost? | [`play`] |
 //! | which computation, in which order? | [`Family`], [`Order`] |
+//! | what does attention move, by which schedule? | [`attention`] |
 
+pub mod attention;
 mod dag;
 mod game;
 mod generators;

@@ -1,0 +1,92 @@
+//! The backward direction of FlashAttention-2: one pass over panels of keys, in which the gradient of the rows is read,
+//! added to and written for every panel.
+//!
+//! 4cd + 2c + d + 1 words fit, and about 16 n^2 d^2 / M move: four arrays stay, and queries, `grad_out` and, twice, the
+//! gradient of queries pass by.
+
+use super::family::{Family, family};
+use super::key_panels::{KeyPanels, discard_sums};
+use super::memory::{Memory, Step};
+use super::phases::{row_sums, row_sums_moment, row_sums_traffic};
+use super::planner::Search;
+use super::problem::{Backward, Problem, Traffic, widest};
+use super::visible::pieces;
+use super::visit::{Visit, zero_unseeing};
+use super::words::{Class, Words};
+
+family! {
+    /// Keys stay, rows and their gradients pass by.
+    OnePass {
+        /// Keys of a panel.
+        keys,
+        /// Words of a row that are loaded at once.
+        stream,
+    }
+}
+
+impl OnePass {
+    fn panels(self) -> KeyPanels {
+        KeyPanels { keys: self.keys, stream: self.stream }
+    }
+}
+
+impl Family for OnePass {
+    type Arrays = Backward;
+
+    fn traffic(&self, p: &Problem) -> Traffic {
+        let again = p.visible.rows_of_panels(self.keys) - p.visible.seeing();
+        let partial = Words([0, p.wide(again), 0]);
+        let stores = partial + Words::operands(p.row_words());
+        row_sums_traffic(p) + self.panels().traffic(p) + Traffic { loads: partial, stores }
+    }
+
+    fn moments(&self, p: &Problem) -> Vec<Words> {
+        let mut moments = self.panels().moments(p).to_vec();
+        moments.push(self.panels().during(p) + Words::new(0, self.stream, 0));
+        moments.push(row_sums_moment());
+        moments
+    }
+
+    fn flops(&self, p: &Problem) -> u64 {
+        2 * p.row_words() + 10 * p.wide(p.visible.pairs())
+    }
+
+    fn workspace(&self, p: &Problem) -> u64 {
+        p.rows() as u64
+    }
+
+    fn execute<const DATA: bool>(
+        &self,
+        p: &Problem,
+        m: &mut Memory<DATA>,
+        arrays: Backward,
+    ) -> Step {
+        let sums = row_sums(p, m, arrays.out, arrays.grad_out)?;
+        let partial = arrays.grad_query.of(Class::Accumulator);
+        self.panels().run(p, m, arrays, sums, |m, slopes, key, block| {
+            let visit = Visit::new(p, block);
+            for cols in pieces(p.width, self.stream) {
+                let mut grad = visit.load_columns(m, partial, cols.clone())?;
+                let products = block.look.pairs * cols.len() as u64;
+                m.multiply(&mut grad, 0, slopes.view(), key.columns(cols.clone()), products);
+                visit.store_columns(m, &grad, arrays.grad_query, cols.start)?;
+                m.free(grad);
+            }
+            Ok(())
+        })?;
+        discard_sums(p, m, sums);
+        zero_unseeing(p, m, arrays.grad_query)
+    }
+
+    fn best(search: &Search) -> Option<Self> {
+        let p = search.problem;
+        let fits = |keys, stream| search.fits(&Self { keys, stream }.moments(p));
+        let (keys, _) = search.keys(|keys| fits(keys, 1))?;
+        let stream = widest(p.width, |stream| fits(keys, stream))?;
+        Some(Self { keys, stream })
+    }
+
+    fn smallest(_: &Problem) -> Self {
+        Self { keys: 1, stream: 1 }
+    }
+}
