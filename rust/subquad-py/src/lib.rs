@@ -8,6 +8,7 @@ mod halfspace;
 mod limits;
 mod linalg;
 mod pebble;
+mod pebble_attention;
 mod pebble_generate;
 mod polynomial;
 mod polynomial_blocks;
@@ -33,6 +34,8 @@ mod _subquad {
     use crate::linalg::matrix_product;
     #[pymodule_export]
     use crate::pebble::{PebbleDag, pebble_play};
+    #[pymodule_export]
+    use crate::pebble_attention::PebbleAttention;
     #[pymodule_export]
     use crate::pebble_generate::{pebble_generate, pebble_names};
     #[pymodule_export]

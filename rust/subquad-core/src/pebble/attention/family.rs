@@ -1,6 +1,7 @@
 //! What every family of schedules has.
 
-use super::memory::{Memory, Step};
+use super::fault::Step;
+use super::memory::Memory;
 use super::planner::Search;
 use super::problem::{Problem, Traffic};
 use super::words::Words;

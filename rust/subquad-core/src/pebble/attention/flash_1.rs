@@ -1,4 +1,4 @@
-//! The order of FlashAttention (Dao, Fu, Ermon, Rudra, Re, arXiv:2205.14135, algorithm 1): a panel of keys and values
+//! The order of flash attention (Dao, Fu, Ermon, Rudra, Re, arXiv:2205.14135, algorithm 1): a panel of keys and values
 //! stays in fast memory, rows pass by, and their output is read, corrected and written for every panel.
 //!
 //! c keys and values, r rows: 2nd + n d ceil(n / c) for the rows, and (2 ceil(n / c) - 1) n (d + 2) for outputs and
@@ -7,11 +7,12 @@
 //! another M / 2 where c = d; statistics come on top.
 
 use super::family::{Family, family};
-use super::memory::{Memory, Step};
+use super::fault::Step;
+use super::memory::Memory;
 use super::planner::Search;
 use super::problem::{Forward, Problem, Traffic};
-use super::visit::{Visit, zero_unseeing};
 use super::visible::pieces;
+use super::visit::{Visit, zero_unseeing};
 use super::words::{Class, Words};
 
 family! {

@@ -1,4 +1,4 @@
-//! The order of FlashAttention-2 (Dao, arXiv:2307.08691): a panel of rows and its output stay in fast memory, keys and values
+//! The order of the second flash attention (Dao, arXiv:2307.08691): a panel of rows and its output stay in fast memory, keys and values
 //! pass by.
 //!
 //! r rows, their sums, a block of r by c scores, and `stream` columns of c keys: 2nd + n + 2d ceil(n / r) n words
@@ -6,7 +6,8 @@
 //! time is enough: then r (2d + 3) + 1 words fit, and about 4 n^2 d^2 / M words move.
 
 use super::family::{Family, family};
-use super::memory::{Memory, Step};
+use super::fault::Step;
+use super::memory::Memory;
 use super::planner::Search;
 use super::problem::{Forward, Problem, Traffic, widest};
 use super::softmax::Online;

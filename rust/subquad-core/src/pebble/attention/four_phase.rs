@@ -5,14 +5,14 @@
 //! rows are read for every block.
 
 use super::family::{Family, family};
+use super::fault::Step;
 use super::key_panels::discard_sums;
-use super::memory::{Array, Memory, Step};
+use super::memory::Memory;
 use super::naive::best_side;
-use super::phases::{
-    Product, ScoreBlocks, Scores, row_sums, row_sums_moment, row_sums_traffic,
-};
+use super::phases::{Product, ScoreBlocks, Scores, row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
 use super::problem::{Backward, Problem, Traffic};
+use super::slow::Array;
 use super::visible::pieces;
 use super::words::Words;
 

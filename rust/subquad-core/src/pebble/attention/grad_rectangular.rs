@@ -5,15 +5,15 @@
 //! 10 n^2 d / sqrt(M) + 3 n^2 words, and statistics of rows are read once for each panel of rows, not for each block.
 
 use super::family::{Family, family};
+use super::fault::Step;
 use super::grad_row_resident::{store_weights, weights_traffic};
 use super::key_panels::discard_sums;
-use super::memory::{Array, Memory, Step};
-use super::phases::{
-    Product, ScoreBlocks, Scores, row_sums, row_sums_moment, row_sums_traffic,
-};
+use super::memory::Memory;
+use super::phases::{Product, ScoreBlocks, Scores, row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
 use super::problem::{Backward, Problem, Traffic};
 use super::rectangular::best_blocks;
+use super::slow::Array;
 use super::stored_slopes::best_gradient;
 use super::visible::pieces;
 use super::words::Words;

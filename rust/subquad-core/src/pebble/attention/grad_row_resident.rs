@@ -9,14 +9,14 @@
 //! the products of 2 apart would read the weights once more. The least of the schedules for M between about d^2 / 4 and d^2.
 
 use super::family::{Family, family};
+use super::fault::Step;
 use super::key_panels::{discard_sums, slope};
-use super::memory::{Array, Memory, Step};
-use super::phases::{
-    Product, ResidentRows, Scores, row_sums, row_sums_moment, row_sums_traffic,
-};
+use super::memory::Memory;
+use super::phases::{Product, ResidentRows, Scores, row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
 use super::problem::{Backward, Problem, Traffic, widest};
 use super::row_resident::best_resident;
+use super::slow::Array;
 use super::stored_slopes::best_gradient;
 use super::visible::pieces;
 use super::words::{Class, Words};

@@ -7,8 +7,11 @@
 
 use std::ops::Range;
 
-use super::memory::{Array, Memory, Step, Tile};
+use super::fault::Step;
+use super::memory::Memory;
 use super::problem::{Backward, Block, Problem, Traffic};
+use super::slow::Array;
+use super::tile::Tile;
 use super::visible::pieces;
 use super::words::{Class, Words};
 

@@ -8,165 +8,12 @@
 //! With `DATA` words have values; without, only counts are kept, and a step on a tile costs some
 //! nanoseconds whatever the size of the tile.
 
-use std::fmt;
 use std::ops::Range;
 
+use super::fault::{Fault, Step};
+use super::slow::{Array, Slow, Use};
+use super::tile::{Tile, View};
 use super::words::{Class, Widths, Words};
-
-/// Why a schedule cannot be executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Fast memory is too small.
-    Full {
-        /// What would be in it.
-        needed: u64,
-        /// What fits.
-        capacity: u64,
-    },
-    /// A word is loaded that was never stored, or was given up.
-    Undefined {
-        /// Name of the array.
-        array: &'static str,
-        /// Where in it.
-        row: usize,
-        /// See `row`.
-        column: usize,
-    },
-    /// A word of scratch is stored anew while its value is still to be read.
-    Overwritten {
-        /// Name of the array.
-        array: &'static str,
-    },
-    /// The words that a step moves are not as many as it counts.
-    Miscounted {
-        /// Name of the array.
-        array: &'static str,
-        /// What is counted.
-        counted: u64,
-        /// What is moved.
-        moved: u64,
-    },
-    /// Something is left in fast memory, or in scratch, at the end.
-    Left {
-        /// Fast and slow words.
-        words: u64,
-    },
-    /// The caller asked to stop.
-    Stopped,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full { needed, capacity } => {
-                write!(f, "fast memory would hold {needed}, and {capacity} fit")
-            }
-            Self::Undefined { array, row, column } => {
-                write!(f, "{array}[{row}, {column}] is loaded, but not defined")
-            }
-            Self::Overwritten { array } => write!(f, "a word of {array} is overwritten"),
-            Self::Miscounted { array, counted, moved } => {
-                write!(f, "{counted} words of {array} are counted, and {moved} moved")
-            }
-            Self::Left { words } => write!(f, "{words} words are left at the end"),
-            Self::Stopped => write!(f, "stopped"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-/// The outcome of a step.
-pub type Step<T = ()> = Result<T, Fault>;
-
-/// An array in slow memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Array {
-    id: usize,
-    class: Class,
-}
-
-impl Array {
-    /// The same words in another precision: sums that are not complete.
-    pub(super) fn of(self, class: Class) -> Self {
-        Self { class, ..self }
-    }
-}
-
-/// What an array in slow memory is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
-    Input,
-    Output,
-    Scratch,
-}
-
-struct Slow {
-    name: &'static str,
-    rows: usize,
-    cols: usize,
-    used_as: Use,
-    /// One value for each word, and whether it has one; empty without `DATA`.
-    words: Vec<f64>,
-    defined: Vec<bool>,
-}
-
-/// A block of words in fast memory. There is no way to copy it, and `free` is the only way to be rid of it.
-#[must_use = "a tile stays in fast memory until it is freed"]
-pub struct Tile {
-    pub(super) rows: usize,
-    pub(super) cols: usize,
-    class: Class,
-    /// Rows one after the other; empty without `DATA`.
-    pub(super) words: Vec<f64>,
-}
-
-/// Some rows and columns of a tile, possibly transposed.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
-    words: &'a [f64],
-    rows: usize,
-    cols: usize,
-    offset: usize,
-    row_step: usize,
-    col_step: usize,
-}
-
-impl Tile {
-    /// All of it.
-    pub(super) fn view(&self) -> View<'_> {
-        self.columns(0..self.cols)
-    }
-
-    /// Some of its columns.
-    pub(super) fn columns(&self, range: Range<usize>) -> View<'_> {
-        View {
-            words: &self.words,
-            rows: self.rows,
-            cols: range.len(),
-            offset: range.start,
-            row_step: self.cols,
-            col_step: 1,
-        }
-    }
-}
-
-impl View<'_> {
-    /// Rows and columns exchanged.
-    pub(super) fn t(self) -> Self {
-        Self {
-            rows: self.cols,
-            cols: self.rows,
-            row_step: self.col_step,
-            col_step: self.row_step,
-            ..self
-        }
-    }
-
-    fn at(&self, row: usize, col: usize) -> f64 {
-        self.words[self.offset + row * self.row_step + col * self.col_step]
-    }
-}
 
 /// Both memories, and what has been moved between them.
 pub struct Memory<'a, const DATA: bool> {
@@ -211,10 +58,8 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
         Self { capacity, widths, used: 0, slow: Vec::new(), scratch: 0, counts, stop }
     }
 
-    fn add(&mut self, name: &'static str, (rows, cols): (usize, usize), used_as: Use) -> usize {
-        let len = if DATA { rows * cols } else { 0 };
-        let (words, defined) = (vec![0.0; len], vec![false; len]);
-        self.slow.push(Slow { name, rows, cols, used_as, words, defined });
+    fn add(&mut self, name: &'static str, shape: (usize, usize), used_as: Use) -> usize {
+        self.slow.push(Slow::new(name, shape, used_as, DATA));
         self.slow.len() - 1
     }
 
@@ -457,39 +302,6 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
                     into.words[i * into.cols + col + j] += sum;
                 }
             }
-        }
-    }
-}
-
-impl Slow {
-    fn undefined(&self, word: usize) -> Fault {
-        Fault::Undefined { array: self.name, row: word / self.cols, column: word % self.cols }
-    }
-
-    /// Visits the wanted words of a block: where in the block, and where in the array.
-    fn each(
-        &self,
-        rows: &Range<usize>,
-        cols: &Range<usize>,
-        counted: u64,
-        wanted: impl Fn(usize, usize) -> bool,
-        mut visit: impl FnMut(usize, usize) -> Step,
-    ) -> Step {
-        debug_assert!(rows.end <= self.rows && cols.end <= self.cols);
-        let mut moved = 0;
-        for row in rows.clone() {
-            for col in cols.clone() {
-                if wanted(row, col) {
-                    moved += 1;
-                    let at = (row - rows.start) * cols.len() + col - cols.start;
-                    visit(at, row * self.cols + col)?;
-                }
-            }
-        }
-        if moved == counted {
-            Ok(())
-        } else {
-            Err(Fault::Miscounted { array: self.name, counted, moved })
         }
     }
 }

@@ -17,13 +17,17 @@
 //! What decides is how often an array passes by. A pass in which k arrays share the memory, so that a panel is M / kd rows high,
 //! and l arrays pass by, moves k l n^2 d^2 / M words; every array of rows by keys that is written or read adds n^2.
 
+mod dense_product;
 mod family;
+mod fault;
 mod flash_1;
 mod flash_2;
 mod four_phase;
 mod grad_rectangular;
 mod grad_row_resident;
 mod key_panels;
+mod loss_large_cache;
+mod loss_small_cache;
 mod memory;
 mod naive;
 mod one_pass;
@@ -33,9 +37,11 @@ mod problem;
 mod rectangular;
 mod row_resident;
 mod schedule;
+mod slow;
 mod softmax;
 mod square;
 mod stored_slopes;
+mod tile;
 mod two_pass;
 mod unfused;
 mod visible;
@@ -45,12 +51,15 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use fault::Fault;
 pub use flash_1::Flash1;
 pub use flash_2::Flash2;
 pub use four_phase::FourPhase;
 pub use grad_rectangular::GradRectangular;
 pub use grad_row_resident::GradRowResident;
-pub use memory::{Counts, Fault, Memory, Tile};
+pub use loss_large_cache::LossLargeCache;
+pub use loss_small_cache::LossSmallCache;
+pub use memory::{Counts, Memory};
 pub use naive::Naive;
 pub use one_pass::OnePass;
 pub use phases::{Product, ResidentRows, ScoreBlocks};
@@ -61,6 +70,7 @@ pub use row_resident::RowResident;
 pub use schedule::{Direction, Schedule, Values, plans};
 pub use square::Square;
 pub use stored_slopes::StoredSlopes;
+pub use tile::Tile;
 pub use two_pass::TwoPass;
 pub use visible::{Look, Mask, Visible};
 pub use words::{Class, Widths, Words};

@@ -4,10 +4,14 @@
 //! reading weights, and reading and writing in softmax, which reads twice where a row does not fit.
 
 use super::family::{Family, family};
-use super::memory::{Memory, Step};
+use super::fault::Step;
+use super::memory::Memory;
 use super::phases::{Product, ScoreBlocks, Scores};
 use super::planner::Search;
-use super::problem::{Forward, Problem, Traffic};
+use super::problem::{Block, Forward, Problem, Traffic, widest};
+use super::slow::Array;
+use super::tile::Tile;
+use super::visible::pieces;
 use super::words::{Class, Words};
 
 family! {
@@ -71,7 +75,7 @@ impl Family for Naive {
         arrays: Forward,
     ) -> Step {
         let weights = p.pairs_array(m, "weights");
-        for rows in super::visible::pieces(p.rows(), self.side) {
+        for rows in pieces(p.rows(), self.side) {
             m.pulse()?;
             let operands = (arrays.query, arrays.key);
             self.scores().panel(p, m, operands, rows, |m, mut tile, block| {
@@ -106,7 +110,7 @@ impl Naive {
         &self,
         p: &Problem,
         m: &mut Memory<DATA>,
-        weights: super::memory::Array,
+        weights: Array,
         row: usize,
     ) -> Step {
         let all = p.block(row..row + 1, 0..p.keys());
@@ -118,7 +122,7 @@ impl Naive {
         let step = self.softmax;
         let passes = if self.is_whole(p) { 1 } else { 2 };
         for pass in 0..passes {
-            for keys in super::visible::pieces(p.keys(), step) {
+            for keys in pieces(p.keys(), step) {
                 let block = p.block(row..row + 1, keys);
                 if block.look.pairs == 0 {
                     continue;
@@ -143,13 +147,7 @@ impl Naive {
 }
 
 /// Adds the exponentials of scores of a row, relative to the largest.
-fn add<const DATA: bool>(
-    p: &Problem,
-    tile: &super::memory::Tile,
-    block: &super::problem::Block,
-    top: &mut super::memory::Tile,
-    sum: &mut super::memory::Tile,
-) {
+fn add<const DATA: bool>(p: &Problem, tile: &Tile, block: &Block, top: &mut Tile, sum: &mut Tile) {
     if DATA {
         for (j, &score) in tile.words.iter().enumerate() {
             if p.visible.sees(block.rows.start, block.keys.start + j) {
@@ -167,7 +165,7 @@ pub(super) fn best_side<F: Family>(search: &Search, member: impl Fn(usize) -> F)
     let p = search.problem;
     let longest = p.rows().max(p.keys()).max(p.width);
     let fits = |side| search.fits(&member(side).moments(p));
-    let largest = super::problem::widest(longest, fits)?;
+    let largest = widest(longest, fits)?;
     let cost = |&side: &usize| (search.cost(member(side).traffic(p).moved()), side);
     (1..=largest).min_by_key(cost).map(member)
 }

@@ -1,12 +1,13 @@
-//! The backward direction of FlashAttention-2: one pass over panels of keys, in which the gradient of the rows is read,
+//! The backward direction of the second flash attention (arXiv:2307.08691): one pass over panels of keys, in which the gradient of the rows is read,
 //! added to and written for every panel.
 //!
 //! 4cd + 2c + d + 1 words fit, and about 16 n^2 d^2 / M move: four arrays stay, and queries, `grad_out` and, twice, the
 //! gradient of queries pass by.
 
 use super::family::{Family, family};
+use super::fault::Step;
 use super::key_panels::{KeyPanels, discard_sums};
-use super::memory::{Memory, Step};
+use super::memory::Memory;
 use super::phases::{row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
 use super::problem::{Backward, Problem, Traffic, widest};

@@ -5,8 +5,11 @@
 
 use std::ops::Range;
 
-use super::memory::{Array, Memory, Step, Tile};
+use super::fault::Step;
+use super::memory::Memory;
 use super::problem::{Block, Problem, Traffic, widest};
+use super::slow::Array;
+use super::tile::Tile;
 use super::visible::pieces;
 use super::words::{Class, Widths, Words};
 

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::memory::{Array, Memory, Step, Tile};
+use super::fault::Step;
+use super::memory::Memory;
+use super::slow::Array;
+use super::tile::Tile;
 use super::visible::{Look, Visible};
 use super::words::{Class, Words};
 
@@ -90,6 +93,18 @@ pub(super) struct Backward {
     pub grad_query: Array,
     pub grad_key: Array,
     pub grad_value: Array,
+}
+
+/// The arrays of the gradient of the attention loss.
+#[derive(Clone, Copy)]
+pub(super) struct Loss {
+    pub a1: Array,
+    pub x: Array,
+    pub a2: Array,
+    pub a3: Array,
+    pub y: Array,
+    pub grad_out: Array,
+    pub grad_x: Array,
 }
 
 /// A block of rows and keys, and what is seen in it.

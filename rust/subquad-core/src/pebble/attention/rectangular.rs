@@ -6,7 +6,8 @@
 //! (arXiv:2402.07443) leave room unused where d is not a multiple of their side: w divides d into equal parts.
 
 use super::family::{Family, family};
-use super::memory::{Memory, Step};
+use super::fault::Step;
+use super::memory::Memory;
 use super::phases::{Product, ScoreBlocks, Scores};
 use super::planner::Search;
 use super::problem::{Forward, Problem, Traffic, widest};
@@ -59,12 +60,9 @@ pub(super) fn best_blocks(
 /// The best blocks of the output.
 pub(super) fn best_out(search: &Search) -> Option<Product> {
     let p = search.problem;
-    let passes = |keys, columns| {
-        p.wide(keys) + p.width.div_ceil(columns) as u64 * p.visible.pairs()
-    };
-    unfused::best_product(search, passes, |product| {
-        search.fits(&unfused::product_moments(product))
-    })
+    let passes =
+        |keys, columns| p.wide(keys) + p.width.div_ceil(columns) as u64 * p.visible.pairs();
+    unfused::best_product(search, passes, |product| search.fits(&unfused::product_moments(product)))
 }
 
 impl Family for Rectangular {

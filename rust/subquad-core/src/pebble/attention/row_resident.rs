@@ -5,7 +5,8 @@
 //! move; in blocks, 4 n^2 d / sqrt(M) + n^2. Between M = d^2 / 3 and d^2, this is the least of the three.
 
 use super::family::{Family, family};
-use super::memory::{Memory, Step};
+use super::fault::Step;
+use super::memory::Memory;
 use super::phases::{Product, ResidentRows, Scores};
 use super::planner::Search;
 use super::problem::{Forward, Problem, Traffic, widest};

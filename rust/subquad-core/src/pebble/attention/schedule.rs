@@ -1,22 +1,26 @@
 //! All families, what their members cost, and the choice among them.
 
 use super::family::Family;
+use super::fault::Step;
 use super::flash_1::Flash1;
 use super::flash_2::Flash2;
 use super::four_phase::FourPhase;
 use super::grad_rectangular::GradRectangular;
 use super::grad_row_resident::GradRowResident;
-use super::memory::{Counts, Memory, Step};
+use super::loss_large_cache::LossLargeCache;
+use super::loss_small_cache::LossSmallCache;
+use super::memory::{Counts, Memory};
 use super::naive::Naive;
 use super::one_pass::OnePass;
 use super::planner::{Axes, Search};
-use super::problem::{Backward, Forward, Problem, Traffic};
+use super::problem::{Backward, Forward, Loss, Problem, Traffic};
 use super::rectangular::Rectangular;
 use super::row_resident::RowResident;
 use super::square::Square;
 use super::stored_slopes::StoredSlopes;
 use super::two_pass::TwoPass;
 use super::words::{Class, Widths};
+use crate::{Error, Par, Result};
 
 /// Which way: outputs, or gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +29,19 @@ pub enum Direction {
     Forward,
     /// The gradients of query, key and value.
     Backward,
+    /// The gradient of the attention loss of arXiv:2410.09397 with respect to X; see [`LossSmallCache`].
+    Loss,
 }
 
 impl Direction {
-    /// What is given, by name, each with its columns of `width`.
-    pub fn inputs(self) -> &'static [&'static str] {
+    /// The shapes of what is given: query, key, value; backward also out, lse and `grad_out`; for the loss A1, X, A2, A3, Y
+    /// and `grad_out`.
+    pub fn inputs(self, p: &Problem) -> Vec<(usize, usize)> {
+        let (of_rows, of_keys, d) = ((p.rows(), p.width), (p.keys(), p.width), p.width);
         match self {
-            Self::Forward => &["query", "key", "value"],
-            Self::Backward => &["query", "key", "value", "out", "lse", "grad_out"],
+            Self::Forward => vec![of_rows, of_keys, of_keys],
+            Self::Backward => vec![of_rows, of_keys, of_keys, of_rows, (p.rows(), 1), of_rows],
+            Self::Loss => vec![of_rows, (d, d), of_keys, of_keys, (d, d), of_rows],
         }
     }
 }
@@ -153,53 +162,66 @@ schedules! {
     GradRectangular(GradRectangular, Backward, "rectangular"),
     /// See [`FourPhase`].
     FourPhase(FourPhase, Backward, "four-phase"),
+    /// See [`LossLargeCache`].
+    LossLargeCache(LossLargeCache, Loss, "large-cache"),
+    /// See [`LossSmallCache`].
+    LossSmallCache(LossSmallCache, Loss, "small-cache"),
 }
 
 /// The arrays of a direction.
 enum Arrays {
     Forward(Forward),
     Backward(Backward),
+    Loss(Loss),
 }
 
-impl From<&Arrays> for Forward {
-    fn from(arrays: &Arrays) -> Self {
-        match arrays {
-            Arrays::Forward(arrays) => *arrays,
-            Arrays::Backward(_) => unreachable!("arrays are made for the direction"),
-        }
-    }
+macro_rules! arrays_of {
+    ($($direction:ident)*) => {
+        $(impl From<&Arrays> for $direction {
+            fn from(arrays: &Arrays) -> Self {
+                match arrays {
+                    Arrays::$direction(arrays) => *arrays,
+                    _ => unreachable!("arrays are made for the direction"),
+                }
+            }
+        })*
+    };
 }
 
-impl From<&Arrays> for Backward {
-    fn from(arrays: &Arrays) -> Self {
-        match arrays {
-            Arrays::Backward(arrays) => *arrays,
-            Arrays::Forward(_) => unreachable!("arrays are made for the direction"),
-        }
-    }
-}
+arrays_of!(Forward Backward Loss);
 
 impl Schedule {
-    /// Executes without data, and counts. `stop` is asked now and then.
+    /// What an execution counts, by closed forms; steps are not counted.
+    pub fn predict(&self, p: &Problem, widths: Widths) -> Counts {
+        let Traffic { loads, stores } = self.traffic(p);
+        let (flops, workspace) = (self.flops(p), self.workspace(p));
+        Counts { loads, stores, peak: self.peak(p, widths), flops, workspace, steps: 0 }
+    }
+
+    /// Executes without data, and counts.
+    ///
+    /// The inner result is a [`Fault`](super::Fault) if `memory` is less than its peak.
     ///
     /// # Errors
     ///
-    /// [`Fault::Full`](super::Fault::Full) if `memory` is less than its peak; [`Fault::Stopped`](super::Fault::Stopped).
+    /// [`Error::Stopped`].
     pub fn count(
         &self,
         p: &Problem,
         memory: u64,
         widths: Widths,
-        stop: &dyn Fn() -> bool,
-    ) -> Step<Counts> {
-        let mut memory = Memory::<false>::new(memory, widths, stop);
-        let arrays = self.arrays(p, &mut memory, &[]);
-        self.run(p, &mut memory, &arrays)?;
-        memory.end()
+        par: Par,
+    ) -> Result<Step<Counts>> {
+        alone(par, |stop| {
+            let mut memory = Memory::<false>::new(memory, widths, stop);
+            let arrays = self.arrays(p, &mut memory, &[]);
+            self.run(p, &mut memory, &arrays)?;
+            memory.end()
+        })
     }
 
     /// Executes on the arrays of [`Direction::inputs`], and returns `out` and `lse`, which is none where a schedule
-    /// does not make it; or the gradients of query, key and value.
+    /// does not make it; or the gradients of query, key and value; or the gradient of X.
     ///
     /// # Errors
     ///
@@ -213,56 +235,79 @@ impl Schedule {
         p: &Problem,
         memory: u64,
         widths: Widths,
-        inputs: &[Vec<f64>],
-        stop: &dyn Fn() -> bool,
-    ) -> Step<(Counts, Values)> {
-        let mut memory = Memory::<true>::new(memory, widths, stop);
-        let arrays = self.arrays(p, &mut memory, inputs);
-        self.run(p, &mut memory, &arrays)?;
-        let outputs = match arrays {
-            Arrays::Forward(a) => vec![a.out, a.lse],
-            Arrays::Backward(a) => vec![a.grad_query, a.grad_key, a.grad_value],
-        };
-        let without_lse = matches!(self, Self::Naive(_) | Self::Flash1(_));
-        let outputs = outputs.into_iter().enumerate().map(|(i, array)| {
-            if i == 1 && without_lse { Ok(Vec::new()) } else { memory.values(array).map(<[f64]>::to_vec) }
-        });
-        let outputs = outputs.collect::<Step<Values>>()?;
-        Ok((memory.end()?, outputs))
+        inputs: &[&[f64]],
+        par: Par,
+    ) -> Result<Step<(Counts, Values)>> {
+        alone(par, |stop| {
+            let mut memory = Memory::<true>::new(memory, widths, stop);
+            let arrays = self.arrays(p, &mut memory, inputs);
+            self.run(p, &mut memory, &arrays)?;
+            let outputs = match arrays {
+                Arrays::Forward(a) => match self {
+                    Self::Naive(_) | Self::Flash1(_) => vec![a.out],
+                    _ => vec![a.out, a.lse],
+                },
+                Arrays::Backward(a) => vec![a.grad_query, a.grad_key, a.grad_value],
+                Arrays::Loss(a) => vec![a.grad_x],
+            };
+            let values = outputs.into_iter().map(|array| memory.values(array).map(<[f64]>::to_vec));
+            let values = values.collect::<Step<Values>>()?;
+            Ok((memory.end()?, values))
+        })
     }
 
     fn arrays<const DATA: bool>(
         &self,
         p: &Problem,
         m: &mut Memory<DATA>,
-        inputs: &[Vec<f64>],
+        inputs: &[&[f64]],
     ) -> Arrays {
+        let direction = self.direction();
+        let shapes = direction.inputs(p);
+        let input = |m: &mut Memory<DATA>, name, i: usize| {
+            let class = if name == "lse" { Class::Statistic } else { Class::Operand };
+            m.input(name, shapes[i], class, inputs.get(i).copied().unwrap_or_default())
+        };
         let (of_rows, of_keys) = ((p.rows(), p.width), (p.keys(), p.width));
-        let given = |i: usize| inputs.get(i).map_or(&[][..], Vec::as_slice);
-        let operand = Class::Operand;
-        let query = m.input("query", of_rows, operand, given(0));
-        let key = m.input("key", of_keys, operand, given(1));
-        let value = m.input("value", of_keys, operand, given(2));
-        let of_row = (p.rows(), 1);
-        match self.direction() {
-            Direction::Forward => {
-                let out = m.output("out", of_rows, operand);
-                let lse = m.output("lse", of_row, Class::Statistic);
-                Arrays::Forward(Forward { query, key, value, out, lse })
-            }
+        match direction {
+            Direction::Forward => Arrays::Forward(Forward {
+                query: input(m, "query", 0),
+                key: input(m, "key", 1),
+                value: input(m, "value", 2),
+                out: m.output("out", of_rows, Class::Operand),
+                lse: m.output("lse", (p.rows(), 1), Class::Statistic),
+            }),
             Direction::Backward => Arrays::Backward(Backward {
-                query,
-                key,
-                value,
-                out: m.input("out", of_rows, operand, given(3)),
-                lse: m.input("lse", of_row, Class::Statistic, given(4)),
-                grad_out: m.input("grad_out", of_rows, operand, given(5)),
-                grad_query: m.output("grad_query", of_rows, operand),
-                grad_key: m.output("grad_key", of_keys, operand),
-                grad_value: m.output("grad_value", of_keys, operand),
+                query: input(m, "query", 0),
+                key: input(m, "key", 1),
+                value: input(m, "value", 2),
+                out: input(m, "out", 3),
+                lse: input(m, "lse", 4),
+                grad_out: input(m, "grad_out", 5),
+                grad_query: m.output("grad_query", of_rows, Class::Operand),
+                grad_key: m.output("grad_key", of_keys, Class::Operand),
+                grad_value: m.output("grad_value", of_keys, Class::Operand),
+            }),
+            Direction::Loss => Arrays::Loss(Loss {
+                a1: input(m, "A1", 0),
+                x: input(m, "X", 1),
+                a2: input(m, "A2", 2),
+                a3: input(m, "A3", 3),
+                y: input(m, "Y", 4),
+                grad_out: input(m, "grad_out", 5),
+                grad_x: m.output("grad_x", (p.width, p.width), Class::Operand),
             }),
         }
     }
+}
+
+/// Runs what cannot be cut into parts, and lets the caller stop it.
+fn alone<T: Send + Sync>(
+    par: Par,
+    work: impl Fn(&dyn Fn() -> bool) -> Step<T> + Sync,
+) -> Result<Step<T>> {
+    let mut done = par.map(1, |_, pulse| work(&|| pulse.stopped()))?;
+    done.pop().ok_or(Error::Stopped)
 }
 
 /// The best member of each family for several sizes of memory.

@@ -1,7 +1,9 @@
 //! Softmax of rows whose scores come block by block (Milakov and Gimelshein, arXiv:1805.02867).
 
-use super::memory::{Memory, Step, Tile};
+use super::fault::Step;
+use super::memory::Memory;
 use super::problem::{Block, Problem};
+use super::tile::Tile;
 use super::words::Class;
 
 /// For each row of a panel, the largest score so far and the sum of exponentials relative to it.
@@ -43,7 +45,9 @@ impl Online {
             let factor = if before == top { 1.0 } else { (before - top).exp() };
             self.sum.words[i] *= factor;
             if let Some(sums) = sums.as_deref_mut() {
-                sums.words[i * sums.cols..][..sums.cols].iter_mut().for_each(|x| *x *= factor);
+                for x in &mut sums.words[i * sums.cols..][..sums.cols] {
+                    *x *= factor;
+                }
             }
         }
         problem.map::<DATA>(scores, block, |i, _, score| {
@@ -65,7 +69,9 @@ impl Online {
             for (row, &total) in sums.words.chunks_exact_mut(sums.cols).zip(&self.sum.words) {
                 // A row that sees no key is zero.
                 let total = if total == 0.0 { 1.0 } else { total };
-                row.iter_mut().for_each(|x| *x /= total);
+                for x in row {
+                    *x /= total;
+                }
             }
         }
         for (sum, &top) in self.sum.words.iter_mut().zip(&self.largest.words) {

@@ -5,12 +5,15 @@
 //! 3 ceil(n / b) nd + nd + n^2 (1 + ceil(d / b)) + n move, about 4 n^2 d / sqrt(M) + n^2.
 
 use super::family::{Family, family};
-use super::memory::{Array, Memory, Step, Tile};
+use super::fault::Step;
+use super::memory::Memory;
 use super::naive::best_side;
 use super::phases::{Product, ScoreBlocks, Scores};
 use super::planner::Search;
 use super::problem::{Block, Forward, Problem, Traffic};
+use super::slow::Array;
 use super::softmax::Online;
+use super::tile::Tile;
 use super::unfused::weigh;
 use super::visible::pieces;
 use super::words::{Class, Words};

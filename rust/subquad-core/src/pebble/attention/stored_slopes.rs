@@ -6,8 +6,9 @@
 //! [`TwoPass`](super::TwoPass) 14 n^2 d^2 / M.
 
 use super::family::{Family, family};
+use super::fault::Step;
 use super::key_panels::{KeyPanels, discard_sums};
-use super::memory::{Memory, Step};
+use super::memory::Memory;
 use super::phases::{Product, row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
 use super::problem::{Backward, Problem, Traffic};

@@ -5,11 +5,13 @@
 //! where three stay. No two tasks write to the same words.
 
 use super::family::{Family, family};
+use super::fault::Step;
 use super::key_panels::{KeyPanels, discard_sums, slope};
-use super::memory::{Array, Memory, Step};
+use super::memory::Memory;
 use super::phases::{row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
 use super::problem::{Backward, Problem, Traffic, widest};
+use super::slow::Array;
 use super::visible::pieces;
 use super::words::{Class, Words};
 
@@ -130,8 +132,11 @@ impl Family for TwoPass {
     fn best(search: &Search) -> Option<Self> {
         let p = search.problem;
         let first = best_panels(search)?;
-        let at = |rows, value_stream| {
-            Self { keys: first.keys, stream: first.stream, rows, value_stream }
+        let at = |rows, value_stream| Self {
+            keys: first.keys,
+            stream: first.stream,
+            rows,
+            value_stream,
         };
         let fits = |rows, stream| search.fits(&at(rows, stream).row_moments(p));
         let (rows, _) = search.rows(|rows| fits(rows, 1))?;

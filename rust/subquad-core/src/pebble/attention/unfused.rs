@@ -4,10 +4,14 @@
 //! their own height. So at most the scores of two panels are in slow memory at a time, not all n^2. The largest score
 //! of a row and the sum of its exponentials are found while the first columns of the output are computed.
 
-use super::memory::{Array, Memory, Step};
+use super::fault::Step;
+use super::memory::Memory;
 use super::phases::{Product, Scores};
+use super::planner::Search;
 use super::problem::{Block, Forward, Problem, Traffic};
+use super::slow::Array;
 use super::softmax::Online;
+use super::tile::Tile;
 use super::visible::pieces;
 use super::words::{Class, Words};
 
@@ -91,12 +95,7 @@ fn out_panel<const DATA: bool>(
 }
 
 /// Scores become weights.
-pub(super) fn weigh<const DATA: bool>(
-    p: &Problem,
-    scores: &mut super::memory::Tile,
-    block: &Block,
-    lse: &super::memory::Tile,
-) {
+pub(super) fn weigh<const DATA: bool>(p: &Problem, scores: &mut Tile, block: &Block, lse: &Tile) {
     p.map::<DATA>(scores, block, |i, _, score| (score - lse.words[i]).exp());
 }
 
@@ -138,7 +137,7 @@ pub(super) fn workspace(p: &Problem, height: usize, product: usize) -> u64 {
 
 /// The best blocks of the output.
 pub(super) fn best_product(
-    search: &super::planner::Search,
+    search: &Search,
     passes: impl Fn(u64, usize) -> u64,
     fits: impl Fn(Product) -> bool,
 ) -> Option<Product> {

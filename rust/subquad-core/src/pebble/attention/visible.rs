@@ -107,14 +107,13 @@ impl Visible {
             return look;
         }
         let tall = mask.block * self.group;
-        let across = keys.start / mask.block..(keys.end - 1) / mask.block + 1;
+        let across = keys.start / mask.block..keys.end.div_ceil(mask.block);
         let mut seen = vec![0; across.len()];
-        for i in rows.start / tall..(rows.end - 1) / tall + 1 {
+        for i in rows.start / tall..rows.end.div_ceil(tall) {
             let part = rows.start.max(i * tall)..rows.end.min((i + 1) * tall);
             let mut most = 0;
             for j in across.clone().filter(|&j| mask.blocks[i][j]) {
-                let these =
-                    keys.start.max(j * mask.block)..keys.end.min((j + 1) * mask.block);
+                let these = keys.start.max(j * mask.block)..keys.end.min((j + 1) * mask.block);
                 let here = self.below(part.clone(), these);
                 look.pairs += here.pairs;
                 most = most.max(here.rows);
@@ -176,7 +175,8 @@ mod tests {
 
     fn by_definition(v: &Visible, rows: Range<usize>, keys: Range<usize>) -> Look {
         let sees = |row, key| v.sees(row, key);
-        let pairs = rows.clone().map(|i| keys.clone().filter(|&j| sees(i, j)).count()).sum::<usize>();
+        let pairs =
+            rows.clone().map(|i| keys.clone().filter(|&j| sees(i, j)).count()).sum::<usize>();
         let of_rows = rows.clone().filter(|&i| keys.clone().any(|j| sees(i, j))).count();
         let of_keys = keys.filter(|&j| rows.clone().any(|i| sees(i, j))).count();
         Look { pairs: pairs as u64, rows: of_rows as u64, keys: of_keys as u64 }
@@ -199,7 +199,10 @@ mod tests {
                                 for last in key..=n {
                                     let found = v.look(start..end, key..last);
                                     let expected = by_definition(&v, start..end, key..last);
-                                    assert_eq!(found, expected, "{v:?} {start}..{end} {key}..{last}");
+                                    assert_eq!(
+                                        found, expected,
+                                        "{v:?} {start}..{end} {key}..{last}"
+                                    );
                                 }
                             }
                         }

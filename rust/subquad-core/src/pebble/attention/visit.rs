@@ -5,8 +5,11 @@
 
 use std::ops::Range;
 
-use super::memory::{Array, Memory, Step, Tile};
+use super::fault::Step;
+use super::memory::Memory;
 use super::problem::{Block, Problem};
+use super::slow::Array;
+use super::tile::Tile;
 use super::words::Class;
 
 /// Rows whose sums are read, added to and written, for a panel of keys: which have been before, which will be again.
@@ -59,12 +62,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Stores statistics: rows that are new take room.
-    pub fn store<const DATA: bool>(
-        &self,
-        m: &mut Memory<DATA>,
-        tile: &Tile,
-        array: Array,
-    ) -> Step {
+    pub fn store<const DATA: bool>(&self, m: &mut Memory<DATA>, tile: &Tile, array: Array) -> Step {
         let (row, new) = (self.block.rows.start, self.block.look.rows - self.before);
         let known = |row: usize| self.sees(row, 0..self.block.keys.start);
         m.update_where(tile, array, row, 0, self.before, |r, _| self.is_here(r) && known(r))?;
@@ -124,8 +122,12 @@ impl<'a> Visit<'a> {
                 *score = if seen(j) { (*score - largest).exp() } else { 0.0 };
                 sum += *score;
             }
-            row.iter_mut().for_each(|weight| *weight /= sum);
-            out.words[i * out.cols..][..out.cols].iter_mut().for_each(|x| *x *= kept / sum);
+            for weight in row.iter_mut() {
+                *weight /= sum;
+            }
+            for x in &mut out.words[i * out.cols..][..out.cols] {
+                *x *= kept / sum;
+            }
             (top.words[i], total.words[i]) = (largest, sum);
         }
     }
