@@ -102,6 +102,22 @@ pub enum Error {
         /// The cycle; an edge leads from each vertex to the next, and from the last to the first.
         vertices: Vec<u32>,
     },
+    /// An order of computation comes to a vertex before one of its operands.
+    Operand {
+        /// Where in the order.
+        index: usize,
+        /// What is to be computed there.
+        vertex: u32,
+        /// What is not computed before.
+        operand: u32,
+    },
+    /// An order of computation does not hold a vertex that is needed, or holds it again.
+    NotOnce {
+        /// The vertex.
+        vertex: u32,
+        /// How often it is there.
+        times: usize,
+    },
     /// A file is not what it should be: foreign, damaged, or of a newer version.
     Format {
         /// What is required of it.
@@ -175,6 +191,14 @@ impl fmt::Display for Error {
             Self::Cycle { vertices } => {
                 write!(f, "`edges` must have no cycle, got one through the vertices {vertices:?}")
             }
+            Self::Operand { index, vertex, operand } => write!(
+                f,
+                "`order` must have operands first, got vertex {vertex} at index {index} before its operand {operand}"
+            ),
+            Self::NotOnce { vertex, times } => write!(
+                f,
+                "`order` must hold every vertex that is computed for an output once, got vertex {vertex} {times} times"
+            ),
             Self::Format { requires, found } => {
                 write!(f, "the file must be {requires}, got {found}")
             }

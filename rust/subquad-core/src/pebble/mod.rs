@@ -9,9 +9,12 @@
 //! |---|---|
 //! | is this play legal, and what does it cost? | [`play`] |
 //! | which computation, in which order? | [`Family`], [`Order`] |
+//! | what does an order cost? | [`simulate`] |
 //! | what does attention move, by which schedule? | [`attention`] |
 
 pub mod attention;
+
+mod bits;
 mod dag;
 mod game;
 mod generators;
@@ -19,6 +22,7 @@ mod model;
 mod moves;
 mod optimal;
 mod random;
+pub mod simulate;
 
 pub use dag::Dag;
 pub use game::{Count, Illegal, Rule, Verdict, play};

@@ -1,0 +1,262 @@
+//! An order of computation as a list of uses, each of which knows the next use of the same value.
+
+use super::super::{Count, Dag, Model, Move};
+use super::Policy;
+use super::engine::{Engine, Sink};
+use super::rules::{Belady, Lottery, Queue};
+use crate::par::Pulse;
+use crate::{Error, Par, Result};
+
+/// What is known of a vertex: its value, if it has one, and the end of the list of its uses.
+#[derive(Clone, Copy)]
+struct Place {
+    value: u32,
+    end: u32,
+}
+
+/// A use that does not come, or a value that is not known yet.
+pub(super) const NEVER: u32 = (1 << 30) - 1;
+/// Bit of the first use of a step.
+pub(super) const FIRST: u32 = 1 << 31;
+/// Steps between two questions whether to stop.
+const PATIENCE: usize = 1 << 16;
+
+/// An order, checked and prepared: it can be counted for many sizes of memory and rules. 12 bytes per use and
+/// vertex.
+///
+/// Values are numbered as they come: what is computed by its place in the order, then sources by first use, then outputs that are
+/// sources and of no use.
+/// Uses are numbered likewise, step by step. So what a step touches lies close together whatever the numbers of
+/// the graph, and the future of a value is one number.
+pub struct Schedule<'a> {
+    pub(super) dag: &'a Dag,
+    /// The vertex of a value.
+    pub(super) vertices: Vec<u32>,
+    /// The first use of every step, and how many there are.
+    pub(super) starts: Vec<u32>,
+    /// The value of every use, and whether it is the [`FIRST`] of its step.
+    pub(super) operands: Vec<u32>,
+    /// For every use the next one of its value; then, for every value, the first.
+    pub(super) next: Vec<u32>,
+}
+
+impl<'a> Schedule<'a> {
+    /// Prepares an order. Sources need not be in it, for they are loaded when they are used first; sources that are in
+    /// it are skipped, and so is what no output needs. O(V + E).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Vertex`] for a vertex that is not there, [`Error::NotOnce`] for one that is missing or there twice,
+    /// [`Error::Operand`] for one that comes before its operand, [`Error::Domain`] if there are 2^30 operands or more,
+    /// [`Error::Stopped`].
+    pub fn new(dag: &'a Dag, order: &[u32], par: Par) -> Result<Self> {
+        check(dag)?;
+        let needed = needed(dag);
+        let kept = select(dag, order, needed.as_deref())?;
+        run(par, |pulse| Self::link(dag, kept, pulse)).map_err(|err| match err {
+            // The order may hold vertices that are skipped.
+            Error::Operand { vertex, operand, .. } => {
+                let index = order.iter().position(|&v| v == vertex).unwrap_or(0);
+                Error::Operand { index, vertex, operand }
+            }
+            err => err,
+        })
+    }
+
+    /// Of vertices that are computed, and are all that are needed.
+    pub(super) fn link(dag: &'a Dag, order: Vec<u32>, pulse: &Pulse) -> Result<Self> {
+        let mut vertices = order;
+        let mut places = vec![Place { value: NEVER, end: 0 }; dag.num_vertices()];
+        let steps = vertices.len();
+        let (rows, items) = dag.pred_rows();
+        let mut starts = Vec::with_capacity(steps + 1);
+        let mut operands: Vec<u32> = Vec::with_capacity(items.len());
+        // The uses of a value are a list that is built at its end; it begins behind the uses of the graph.
+        let uses = items.len();
+        let mut next = vec![NEVER; uses + dag.num_vertices()];
+        for (value, &v) in vertices.iter().enumerate() {
+            places[v as usize] = Place { value: value as u32, end: (uses + value) as u32 };
+        }
+        for step in 0..steps {
+            if step % PATIENCE == 0 && pulse.stopped() {
+                return Err(Error::Stopped);
+            }
+            let v = vertices[step] as usize;
+            let mut first = FIRST;
+            starts.push(operands.len() as u32);
+            // Numbers of sources are often the lowest, and the last use of a step is the first to be evicted.
+            for &u in items[rows[v]..rows[v + 1]].iter().rev() {
+                let place = &mut places[u as usize];
+                if place.value >= step as u32 && place.value < steps as u32 {
+                    return Err(Error::Operand { index: step, vertex: v as u32, operand: u });
+                }
+                if place.value == NEVER {
+                    let value = vertices.len();
+                    *place = Place { value: value as u32, end: (uses + value) as u32 };
+                    vertices.push(u);
+                }
+                let this = operands.len() as u32;
+                next[place.end as usize] = this;
+                place.end = this;
+                operands.push(place.value | first);
+                first = 0;
+            }
+        }
+        starts.push(operands.len() as u32);
+        let unused = |&v: &u32| places[v as usize].value == NEVER && dag.is_source(v);
+        vertices.extend(dag.outputs().filter(unused));
+        // What is not needed has no uses, and values were numbered behind all uses of the graph.
+        next.copy_within(uses..uses + vertices.len(), operands.len());
+        next.truncate(operands.len() + vertices.len());
+        Ok(Self { dag, vertices, starts, operands, next })
+    }
+
+    /// How many values are computed.
+    pub fn steps(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The first use of every value.
+    pub(super) fn firsts(&self) -> &[u32] {
+        &self.next[self.operands.len()..]
+    }
+
+    /// The value of a use.
+    pub(super) fn value(&self, this: u32) -> u32 {
+        self.operands[this as usize] & !FIRST
+    }
+
+    /// Counts what it costs with `memory` words of fast memory. O(V + E) for all but [`Policy::BeladyClean`].
+    ///
+    /// The game is one-shot, whether the model is or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooSmall`] if the memory is, [`Error::Stopped`].
+    pub fn count(&self, memory: u64, policy: Policy, model: Model, par: Par) -> Result<Count> {
+        Ok(self.play(memory, policy, model, par, || ())?.0)
+    }
+
+    /// As [`count`](Self::count), with the moves.
+    ///
+    /// # Errors
+    ///
+    /// As for [`count`](Self::count).
+    pub fn moves(
+        &self,
+        memory: u64,
+        policy: Policy,
+        model: Model,
+        par: Par,
+    ) -> Result<(Count, Vec<Move>)> {
+        self.play(memory, policy, model, par, Vec::new)
+    }
+
+    fn play<S: Sink + Send + Sync>(
+        &self,
+        memory: u64,
+        policy: Policy,
+        model: Model,
+        par: Par,
+        sink: impl Fn() -> S + Sync,
+    ) -> Result<(Count, S)> {
+        let done = self.play_unexplained(memory, policy, model, par, sink);
+        done.map_err(|err| match err {
+            // What the step would have needed at which there was no room; others may need more.
+            Error::TooSmall { name, least, found } => Error::TooSmall {
+                name,
+                least: least.max(self.dag.least_memory(model.sliding)),
+                found,
+            },
+            err => err,
+        })
+    }
+
+    fn play_unexplained<S: Sink + Send + Sync>(
+        &self,
+        memory: u64,
+        policy: Policy,
+        model: Model,
+        par: Par,
+        sink: impl Fn() -> S + Sync,
+    ) -> Result<(Count, S)> {
+        let game = (self, memory, model);
+        let uses = self.operands.len();
+        match policy {
+            Policy::Belady => {
+                run(par, |p| Engine::new(game, Belady::<1>::new(uses), sink()).run(p))
+            }
+            Policy::BeladyClean => {
+                run(par, |p| Engine::new(game, Belady::<8>::new(uses), sink()).run(p))
+            }
+            Policy::BeladyBest => {
+                let plain = self.count(memory, Policy::Belady, model, par)?;
+                let clean = self.count(memory, Policy::BeladyClean, model, par)?;
+                let cleaner = clean.loads + clean.stores < plain.loads + plain.stores;
+                let better = if cleaner { Policy::BeladyClean } else { Policy::Belady };
+                self.play(memory, better, model, par, sink)
+            }
+            Policy::Lru | Policy::Fifo => {
+                let queue = || Queue::new(self.vertices.len(), policy == Policy::Lru);
+                run(par, |p| Engine::new(game, queue(), sink()).run(p))
+            }
+            Policy::Random { seed } => {
+                let lottery = || Lottery::new(self.vertices.len(), seed);
+                run(par, |p| Engine::new(game, lottery(), sink()).run(p))
+            }
+        }
+    }
+}
+
+/// One task on the calling thread, which can be stopped.
+pub(super) fn run<T: Send + Sync>(
+    par: Par,
+    work: impl FnOnce(&Pulse) -> Result<T> + Send,
+) -> Result<T> {
+    let work = std::sync::Mutex::new(Some(work));
+    let mut done = par.map(1, |_, pulse| {
+        let work = work.lock().ok().and_then(|mut work| work.take());
+        work.map_or(Err(Error::Stopped), |work| work(pulse))
+    })?;
+    done.pop().unwrap_or(Err(Error::Stopped))
+}
+
+fn check(dag: &Dag) -> Result<()> {
+    if dag.num_edges() < NEVER as usize - dag.num_vertices() {
+        return Ok(());
+    }
+    let found = dag.num_edges() as f64;
+    Err(Error::Domain { name: "dag", requires: "of fewer than 2^30 operands and values", found })
+}
+
+/// What an output needs, unless that is everything: so it is where all sinks are outputs.
+fn needed(dag: &Dag) -> Option<Vec<bool>> {
+    let (starts, _) = dag.succ_rows();
+    let useless = |v: u32| starts[v as usize] == starts[v as usize + 1] && !dag.is_output(v);
+    (0..dag.num_vertices() as u32).any(useless).then(|| dag.needed())
+}
+
+/// The order without what is skipped.
+fn select(dag: &Dag, order: &[u32], needed: Option<&[bool]>) -> Result<Vec<u32>> {
+    let vertices = dag.num_vertices();
+    let computed = |v: u32| !dag.is_source(v) && needed.is_none_or(|needed| needed[v as usize]);
+    let mut seen = vec![false; vertices];
+    let mut kept = Vec::with_capacity(vertices);
+    for (index, &v) in order.iter().enumerate() {
+        if v as usize >= vertices {
+            return Err(Error::Vertex { name: "order", index, vertex: u64::from(v), vertices });
+        }
+        if !computed(v) {
+            continue;
+        }
+        if std::mem::replace(&mut seen[v as usize], true) {
+            let times = order.iter().filter(|&&u| u == v).count();
+            return Err(Error::NotOnce { vertex: v, times });
+        }
+        kept.push(v);
+    }
+    match (0..vertices as u32).find(|&v| !seen[v as usize] && computed(v)) {
+        Some(vertex) => Err(Error::NotOnce { vertex, times: 0 }),
+        None => Ok(kept),
+    }
+}
