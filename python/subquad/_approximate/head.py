@@ -135,11 +135,26 @@ class Centred:
         return constants + self.top
 
     @cached_property
+    def query_norms(self) -> Floats:
+        """Norms of queries, centre included."""
+        return norms(self.head.query)
+
+    @cached_property
+    def longest_key(self) -> float:
+        """The largest norm of a key, centre included."""
+        return float(norms(self.head.key).max(initial=0.0))
+
+    @cached_property
+    def longest_value(self) -> float:
+        """The largest norm of a value."""
+        return float(norms(self.head.value).max(initial=0.0))
+
+    @cached_property
     def mass_error(self) -> float:
         """Relative error of a mass, as computed in float64."""
         if not self.centres.query.any():
             return 0.0
-        longest = float(norms(self.head.key).max(initial=0.0)) + length(self.centres.key)
+        longest = self.longest_key + length(self.centres.key)
         size = abs(self.head.scale) * length(self.centres.query) * longest
         return float(np.expm1(2.0**-52 * ((self.head.key.shape[1] + 8) * size + 4)))
 

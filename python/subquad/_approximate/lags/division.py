@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._problem import Stats
-from ..head import UP, Centred, Floats, norms
+from ..head import UP, Centred, Floats
 from ..measures import TINY, Measures
 from .near import near_tops
 from .routes import Split
@@ -161,7 +161,8 @@ def underflow_of(division: LagDivision, smallest: float) -> float:
 
 def facts_of(measures: Measures, lags: Floats, route: Split) -> Facts:
     """Measure a head whose bias is split in some way."""
-    head = measures.centred.head
+    centred = measures.centred
+    head = centred.head
     logits = np.broadcast_to(measures.logits, len(head.query))
     x, y = measures.lengths
     products = UP * abs(head.scale) * x * head.largest_seen(y)
@@ -169,7 +170,7 @@ def facts_of(measures: Measures, lags: Floats, route: Split) -> Facts:
         return Facts(logits, products, np.zeros(len(logits)), 0.0)
     unit = float(np.finfo(head.value.dtype).eps) / 2.0
     width, size = head.query.shape[1], route.blocks.size
-    product = UP * abs(head.scale) * norms(head.query) * float(norms(head.key).max(initial=0.0))
+    product = UP * abs(head.scale) * centred.query_norms * centred.longest_key
     finite = lags[np.isfinite(lags)]
     top = float(finite.max(initial=0.0))
     # A bias far below the largest does not count, whatever the products are: of all keys, or of the near ones
@@ -179,14 +180,13 @@ def facts_of(measures: Measures, lags: Floats, route: Split) -> Facts:
     added = np.minimum(float(np.abs(finite).max(initial=0.0)), tops + 2.0 * product + 120.0)
     logit = (width + 4) * product + 8.0 * (product + added)
     steps = _KEYS + 3 * size / _KEYS + 2.0 * (product + added) / _LAG + 16.0
-    largest = float(norms(head.value).max(initial=0.0))
     with np.errstate(over="ignore"):
         near = np.expm1(1.01 * unit * (logit + 3.0 * _LAG + 16.0 + steps))
     # A logarithm that is rounded moves all near weights of a row.
     near = near + 2.0 * unit * (product + added + math.log(max(2, 3 * size)))
     far = product + added > _LARGEST_LOG
     near = np.where(far, np.inf, near)
-    return Facts(logits, products, near, 2.02 * unit * float(np.max(steps)) * largest)
+    return Facts(logits, products, near, 2.02 * unit * float(np.max(steps)) * centred.longest_value)
 
 
 def bound_of(
