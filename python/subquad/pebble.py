@@ -5,6 +5,7 @@ checks moves one by one and counts words. Variants of the game have different op
 with its `Model`.
 """
 
+from ._pebble.bounds import LowerBound, lower_bounds
 from ._pebble.dag import Dag
 from ._pebble.game import Count, PebbleError, play
 from ._pebble.model import Model
@@ -12,3 +13,13 @@ from ._pebble.moves import Moves
 from ._pebble.player import Player, player
 
 __all__ = ["Count", "Dag", "Model", "Moves", "PebbleError", "Player", "play", "player"]
+__all__ = [
+    "Count",
+    "Dag",
+    "LowerBound",
+    "Model",
+    "Moves",
+    "PebbleError",
+    "lower_bounds",
+    "play",
+]
