@@ -11,9 +11,9 @@
 //! | which computation, in which order? | [`Family`], [`Order`] |
 //! | what does an order cost? | [`simulate`] |
 //! | what does attention move, by which schedule? | [`attention`] |
+//! | what does a cache move? | [`replay`] |
 
 pub mod attention;
-
 mod bits;
 mod dag;
 mod game;
@@ -22,6 +22,7 @@ mod model;
 mod moves;
 mod optimal;
 mod random;
+pub mod replay;
 pub mod simulate;
 
 pub use dag::Dag;

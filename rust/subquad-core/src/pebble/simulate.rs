@@ -17,7 +17,8 @@ mod rules;
 mod schedule;
 
 use super::{Count, Dag, Model, Move};
-use crate::{Par, Result};
+use crate::par::Pulse;
+use crate::{Error, Par, Result};
 pub use depth_first::depth_first;
 pub use greedy::greedy;
 pub use improve::Improver;
@@ -76,6 +77,19 @@ pub fn simulate_moves(
     par: Par,
 ) -> Result<(Count, Vec<Move>)> {
     Schedule::new(dag, order, par)?.moves(memory, policy, model, par)
+}
+
+/// One task on the calling thread, which can be stopped.
+pub(super) fn on_this_thread<T: Send + Sync>(
+    par: Par,
+    work: impl FnOnce(&Pulse) -> Result<T> + Send,
+) -> Result<T> {
+    let work = std::sync::Mutex::new(Some(work));
+    let mut done = par.map(1, |_, pulse| {
+        let work = work.lock().ok().and_then(|mut work| work.take());
+        work.map_or(Err(Error::Stopped), |work| work(pulse))
+    })?;
+    done.pop().unwrap_or(Err(Error::Stopped))
 }
 
 #[cfg(test)]

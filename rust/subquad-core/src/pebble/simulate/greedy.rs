@@ -3,7 +3,7 @@
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::super::Dag;
-use super::schedule::run;
+use super::on_this_thread;
 use crate::{Par, Result};
 
 /// Of what can be computed, always what has the fewest words of operands to load; of equals, what uses most
@@ -17,7 +17,7 @@ use crate::{Par, Result};
 /// [`Error::Stopped`](crate::Error::Stopped).
 pub fn greedy(dag: &Dag, memory: u64, par: Par) -> Result<Vec<u32>> {
     const BETWEEN_QUESTIONS: usize = 1 << 10;
-    run(par, |pulse| {
+    on_this_thread(par, |pulse| {
         let mut list = List::new(dag, memory);
         while let Some(v) = list.next() {
             // What a stopped task returns is thrown away.

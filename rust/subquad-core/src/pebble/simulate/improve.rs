@@ -7,8 +7,9 @@
 use super::super::random::Random;
 use super::super::{Count, Dag, Model};
 use super::engine::Engine;
+use super::on_this_thread;
 use super::rules::Belady;
-use super::schedule::{NEVER, Schedule, run};
+use super::schedule::{NEVER, Schedule};
 use crate::par::Pulse;
 use crate::{Par, Result};
 
@@ -64,7 +65,7 @@ impl<'a> Improver<'a> {
     ///
     /// [`Error::Stopped`](crate::Error::Stopped); what has been found stays.
     pub fn advance(&mut self, evaluations: u64, par: Par) -> Result<bool> {
-        run(par, |pulse| {
+        on_this_thread(par, |pulse| {
             for _ in 0..evaluations.min(self.budget - self.evaluations) {
                 self.evaluations += 1;
                 self.attempt(pulse)?;

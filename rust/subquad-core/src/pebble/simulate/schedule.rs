@@ -1,9 +1,9 @@
 //! An order of computation as a list of uses, each of which knows the next use of the same value.
 
 use super::super::{Count, Dag, Model, Move};
-use super::Policy;
 use super::engine::{Engine, Sink};
 use super::rules::{Belady, Lottery, Queue};
+use super::{Policy, on_this_thread};
 use crate::par::Pulse;
 use crate::{Error, Par, Result};
 
@@ -53,7 +53,7 @@ impl<'a> Schedule<'a> {
         check(dag)?;
         let needed = needed(dag);
         let kept = select(dag, order, needed.as_deref())?;
-        run(par, |pulse| Self::link(dag, kept, pulse)).map_err(|err| match err {
+        on_this_thread(par, |pulse| Self::link(dag, kept, pulse)).map_err(|err| match err {
             // The order may hold vertices that are skipped.
             Error::Operand { vertex, operand, .. } => {
                 let index = order.iter().position(|&v| v == vertex).unwrap_or(0);
@@ -184,10 +184,10 @@ impl<'a> Schedule<'a> {
         let uses = self.operands.len();
         match policy {
             Policy::Belady => {
-                run(par, |p| Engine::new(game, Belady::<1>::new(uses), sink()).run(p))
+                on_this_thread(par, |p| Engine::new(game, Belady::<1>::new(uses), sink()).run(p))
             }
             Policy::BeladyClean => {
-                run(par, |p| Engine::new(game, Belady::<8>::new(uses), sink()).run(p))
+                on_this_thread(par, |p| Engine::new(game, Belady::<8>::new(uses), sink()).run(p))
             }
             Policy::BeladyBest => {
                 let plain = self.count(memory, Policy::Belady, model, par)?;
@@ -198,27 +198,14 @@ impl<'a> Schedule<'a> {
             }
             Policy::Lru | Policy::Fifo => {
                 let queue = || Queue::new(self.vertices.len(), policy == Policy::Lru);
-                run(par, |p| Engine::new(game, queue(), sink()).run(p))
+                on_this_thread(par, |p| Engine::new(game, queue(), sink()).run(p))
             }
             Policy::Random { seed } => {
                 let lottery = || Lottery::new(self.vertices.len(), seed);
-                run(par, |p| Engine::new(game, lottery(), sink()).run(p))
+                on_this_thread(par, |p| Engine::new(game, lottery(), sink()).run(p))
             }
         }
     }
-}
-
-/// One task on the calling thread, which can be stopped.
-pub(super) fn run<T: Send + Sync>(
-    par: Par,
-    work: impl FnOnce(&Pulse) -> Result<T> + Send,
-) -> Result<T> {
-    let work = std::sync::Mutex::new(Some(work));
-    let mut done = par.map(1, |_, pulse| {
-        let work = work.lock().ok().and_then(|mut work| work.take());
-        work.map_or(Err(Error::Stopped), |work| work(pulse))
-    })?;
-    done.pop().unwrap_or(Err(Error::Stopped))
 }
 
 fn check(dag: &Dag) -> Result<()> {

@@ -3,7 +3,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 use super::super::random::Random;
 use super::super::{Family, Form, Op, Order, Outputs, Softmax, Sources, play};
 use super::*;
-use crate::Error;
 
 const POLICIES: [Policy; 6] = [
     Policy::Belady,
