@@ -8,6 +8,7 @@
 //! | question | entry point |
 //! |---|---|
 //! | is this play legal, and what does it cost? | [`play`] |
+//! | what does the best play cost? | [`Search`] |
 //! | which computation, in which order? | [`Family`], [`Order`] |
 //! | what does an order cost? | [`simulate`] |
 //! | what does attention move, by which schedule? | [`attention`] |
@@ -30,3 +31,4 @@ pub use game::{Count, Illegal, Rule, Verdict, play};
 pub use generators::{Family, Form, Order, Softmax};
 pub use model::{Model, Outputs, Sources};
 pub use moves::{Move, Op};
+pub use optimal::{Cost, Progress, Search, Status};

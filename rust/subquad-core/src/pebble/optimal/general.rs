@@ -2,7 +2,8 @@
 //! what is not stored may not be deleted. For small graphs: positions are pebbles, not orders.
 //!
 //! An action places a pebble, by loading or computing, and makes room for it first, by no more than it must.
-//! Nothing is lost: what leaves later, or is stored later, was no obstacle before. Where blue pebbles stay and
+//! Nothing is lost: what leaves later, or is stored later, was no obstacle before (where a pebble may slide from
+//! a value only if it is blue too, it may be stored at any time). Where blue pebbles stay and
 //! outputs must end blue, an output is stored when it is computed, since it will be; and what serves nothing
 //! leaves at once where that is free.
 
@@ -28,7 +29,7 @@ type Position<const N: usize> = State<N>;
 #[derive(Clone, Copy)]
 struct Action<const N: usize> {
     vertex: usize,
-    is_load: bool,
+    op: Op,
     /// Values that leave fast memory, and those of them that are stored.
     out: Mask<N>,
     stored: Mask<N>,
@@ -247,31 +248,40 @@ impl<const N: usize> General<N> {
         let game = &self.game;
         let words = game.words(at.red);
         let useful = self.useful(at);
+        if self.model.sliding && self.model.recompute && !self.model.blue_persists {
+            // What is stored and computed again is in both memories, and a pebble may slide from it.
+            let (out, stored) = (Mask::EMPTY, Mask::EMPTY);
+            for vertex in (at.red - at.dirty - game.given).iter() {
+                let action = Action { vertex, op: Op::Store, out, stored, slide: None };
+                let (next, cost) = self.act(at, &action);
+                found(action, next, cost);
+            }
+        }
         for v in (useful - at.red).iter() {
-            let mut place = |is_load: bool, slide: Option<usize>| {
+            let mut place = |op: Op, slide: Option<usize>| {
                 let freed = slide.map_or(0, |u| game.weights[u]);
                 let excess = (words + game.weights[v] - freed).saturating_sub(game.memory);
-                let keep = if is_load { at.red } else { at.red - game.preds[v] };
+                let keep = if op == Op::Load { at.red } else { at.red - game.preds[v] };
                 let mut items: Vec<(u64, usize)> =
                     keep.iter().map(|u| (game.weights[u], u)).collect();
                 items.sort_unstable_by_key(|&(weight, u)| (std::cmp::Reverse(weight), u));
                 let (out, stored) = (Mask::EMPTY, Mask::EMPTY);
-                let action = Action { vertex: v, is_load, out, stored, slide };
+                let action = Action { vertex: v, op, out, stored, slide };
                 self.choose(at, &useful, &items, excess, action, &mut |action| {
                     let (next, cost) = self.act(at, &action);
                     found(action, next, cost);
                 });
             };
             if at.dirty.has(v) {
-                place(true, None);
+                place(Op::Load, None);
             }
             let again = !self.model.recompute && at.done.has(v);
             if game.given.has(v) || again || !game.preds[v].within(&at.red) {
                 continue;
             }
-            place(false, None);
+            place(Op::Compute, None);
             if self.model.sliding && words + game.weights[v] > game.memory {
-                game.preds[v].iter().for_each(|u| place(false, Some(u)));
+                game.preds[v].iter().for_each(|u| place(Op::Compute, Some(u)));
             }
         }
     }
@@ -328,20 +338,28 @@ impl<const N: usize> General<N> {
         let mut next = *at;
         next.dirty = next.dirty | action.stored;
         next.red = (next.red - action.out) | Mask::one(v);
-        if action.is_load {
-            cost.words += game.weights[v];
-            if !self.model.blue_persists {
-                next.dirty = next.dirty - Mask::one(v);
-            }
-        } else {
-            cost.computations += 1;
-            if !self.model.recompute {
-                next.done.insert(v);
-            }
-            next.red = next.red - action.slide.map_or(Mask::EMPTY, Mask::one);
-            if self.stores_at_once(v, &next) {
-                next.dirty.insert(v);
+        match action.op {
+            Op::Load => {
                 cost.words += game.weights[v];
+                if !self.model.blue_persists {
+                    next.dirty = next.dirty - Mask::one(v);
+                }
+            }
+            Op::Store => {
+                cost.words += game.weights[v];
+                next.dirty.insert(v);
+                next.red = next.red - Mask::one(v);
+            }
+            _ => {
+                cost.computations += 1;
+                if !self.model.recompute {
+                    next.done.insert(v);
+                }
+                next.red = next.red - action.slide.map_or(Mask::EMPTY, Mask::one);
+                if self.stores_at_once(v, &next) {
+                    next.dirty.insert(v);
+                    cost.words += game.weights[v];
+                }
             }
         }
         next.red = next.red - self.useless(&next);
@@ -411,13 +429,13 @@ impl<const N: usize> General<N> {
         if let Some(u) = action.slide.filter(|&u| action.stored.has(u)) {
             push(Op::Store, u);
         }
-        push(if action.is_load { Op::Load } else { Op::Compute }, v);
+        push(action.op, v);
         if let Some(u) = action.slide {
             push(Op::Delete, u);
         }
         let mut next = *at;
         next.dirty = next.dirty | action.stored;
-        if !action.is_load && self.stores_at_once(v, &next) {
+        if action.op == Op::Compute && self.stores_at_once(v, &next) {
             push(Op::Store, v);
         }
         let (after, _) = self.act(at, action);

@@ -127,6 +127,8 @@ impl Search {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod tests;

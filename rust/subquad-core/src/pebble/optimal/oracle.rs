@@ -2,39 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::pebble::random::Random;
 use crate::pebble::{Dag, Model, Outputs, Sources};
 
-/// Numbers that look random.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % n
-    }
-
-    /// A graph of `n` vertices, some of whose outputs are needed for others, with weights up to `heaviest`.
-    pub fn dag(&mut self, n: u64, heaviest: u64) -> Dag {
-        let sources = 2 + self.below(3);
-        let mut edges = Vec::new();
-        for v in sources..n {
-            for _ in 0..=self.below(3) {
-                edges.push([self.below(v) as u32, v as u32]);
-            }
+/// A graph of `n` vertices, some of whose outputs are needed for others, with weights up to `heaviest`.
+pub fn random_dag(random: &mut Random, n: usize, heaviest: usize) -> Dag {
+    let sources = 2 + random.below(3);
+    let mut edges = Vec::new();
+    for v in sources..n {
+        for _ in 0..=random.below(3) {
+            edges.push([random.below(v) as u32, v as u32]);
         }
-        let used = |v: u64| edges.iter().any(|&[from, _]| u64::from(from) == v);
-        let unused: Vec<bool> = (0..n).map(|v| !used(v)).collect();
-        let is_output = |v: &u64| (*v >= sources && unused[*v as usize]) || self.below(6) == 0;
-        let outputs: Vec<u32> = (0..n).filter(is_output).map(|v| v as u32).collect();
-        let weights = (0..n).map(|_| 1 + self.below(heaviest) as u32).collect();
-        Dag::new(n as usize, &edges, Some(&outputs), Some(weights)).unwrap()
     }
+    let mut used = vec![false; n];
+    edges.iter().for_each(|&[from, _]| used[from as usize] = true);
+    let mut is_output = |v: &usize| (*v >= sources && !used[*v]) || random.below(6) == 0;
+    let outputs: Vec<u32> = (0..n).filter(&mut is_output).map(|v| v as u32).collect();
+    let weights = (0..n).map(|_| 1 + random.below(heaviest) as u32).collect();
+    Dag::new(n, &edges, Some(&outputs), Some(weights)).expect("operands are drawn from those before")
 }
 
 /// Red, blue and computed values as bits.

@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use super::oracle::{Random, optimum};
+use super::oracle::{optimum, random_dag};
 use super::{Progress, Search, Status};
 use crate::Par;
+use crate::pebble::random::Random;
 use crate::pebble::{Dag, Model, Outputs, Sources, play};
 
 /// The outcome of a search to its end, whose best play the referee has counted.
-fn solve(dag: &Dag, memory: u64, model: Model) -> Progress {
+pub fn solve(dag: &Dag, memory: u64, model: Model) -> Progress {
     let mut search = Search::new(dag, memory, model, 1 << 32).unwrap();
     let progress = loop {
         let progress = search.advance(Par::threads(2), Duration::ZERO).unwrap();
@@ -31,9 +32,9 @@ fn compare(seeds: std::ops::Range<u64>, mut pick: impl FnMut(&mut Random) -> Mod
         let random = &mut Random::new(seed);
         let heaviest = [1, 1, 3][seed as usize % 3];
         let size = 6 + random.below(3);
-        let dag = random.dag(size, heaviest);
+        let dag = random_dag(random, size, heaviest);
         let model = pick(random);
-        let memory = dag.least_memory(model.sliding) + random.below(3);
+        let memory = dag.least_memory(model.sliding) + random.below(3) as u64;
         let progress = solve(&dag, memory, model);
         let found = progress.upper.map(|cost| (2.0 * cost.total(model.compute_cost)) as u64);
         let expected = optimum(&dag, memory, &model);
@@ -57,7 +58,7 @@ fn flags(random: &mut Random) -> Model {
         sliding: random.below(2) == 1,
         sources: if random.below(2) == 1 { Sources::Computable } else { Sources::Blue },
         outputs: if random.below(2) == 1 { Outputs::Any } else { Outputs::Blue },
-        compute_cost: [0.0, 0.5, 1.0, 3.0][random.below(4) as usize],
+        compute_cost: [0.0, 0.5, 1.0, 3.0][random.below(4)],
         ..Model::default()
     }
 }
@@ -84,4 +85,17 @@ fn the_optimum_of_other_games_is_that_of_the_definition() {
     };
     let infeasible = compare(3000..3400, other);
     assert!(infeasible > 0);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn optima_are_those_of_the_definition_on_many_more() {
+    let any = |random: &mut Random| Model {
+        blue_persists: random.below(2) == 1,
+        deletes: random.below(2) == 1,
+        recompute: random.below(2) == 1,
+        ..flags(random)
+    };
+    compare(10_000..13_000, any);
+    compare(20_000..24_000, flags);
 }
