@@ -439,8 +439,10 @@ impl<const N: usize> General<N> {
             push(Op::Store, v);
         }
         let (after, _) = self.act(at, action);
-        let left =
-            (at.red - action.out - action.slide.map_or(Mask::EMPTY, Mask::one)) | Mask::one(v);
+        let slid = action.slide.map_or(Mask::EMPTY, Mask::one);
+        let left = at.red - action.out - slid;
+        let placed = Mask::one(v);
+        let left = if action.op == Op::Store { left - placed } else { left | placed };
         (left - after.red).iter().for_each(|u| push(Op::Delete, u));
     }
 
