@@ -1,10 +1,11 @@
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "HalfspaceIndex",
+    "PebbleAttention",
     "PebbleDag",
     "__version__",
     "attention_backward",
@@ -356,6 +357,46 @@ class HalfspaceIndex:
     def from_bytes(data: bytes) -> HalfspaceIndex: ...
     def copy(self) -> HalfspaceIndex: ...
     def stats(self) -> dict[str, Any]: ...
+
+# Loads and stores by class, peak, flops, workspace, steps.
+_Figures: TypeAlias = tuple[tuple[int, int, int], tuple[int, int, int], int, int, int, int]
+_Member: TypeAlias = tuple[str, list[tuple[str, int]]]
+
+@final
+class PebbleAttention:
+    def __new__(
+        cls,
+        queries: int,
+        keys: int,
+        group: int,
+        width: int,
+        scale: float,
+        *,
+        causal: bool,
+        mask: NDArray[np.bool_] | None,
+        block: int,
+    ) -> PebbleAttention: ...
+    def pairs(self) -> int: ...
+    def least_memory(self, widths: list[int], direction: str) -> int: ...
+    def plans(
+        self, memories: list[int], widths: list[int], direction: str
+    ) -> list[list[tuple[str, tuple[_Member, _Figures] | None]]]: ...
+    def predict(
+        self, name: str, sizes: list[int], widths: list[int], direction: str
+    ) -> _Figures: ...
+    def flash_rule(self, memory: int) -> list[int]: ...
+    def count(
+        self, name: str, sizes: list[int], memory: int, widths: list[int], direction: str
+    ) -> _Figures: ...
+    def execute(
+        self,
+        name: str,
+        sizes: list[int],
+        memory: int,
+        widths: list[int],
+        direction: str,
+        inputs: list[NDArray[np.float64]],
+    ) -> tuple[_Figures, list[NDArray[np.float64]]]: ...
 
 @final
 class PebbleDag:

@@ -45,14 +45,15 @@ fn broken(fault: &Fault) -> PyErr {
     PyRuntimeError::new_err(fault.to_string())
 }
 
-#[pymethods]
 #[allow(clippy::needless_pass_by_value)] // arguments are extracted by value
+#[pymethods]
 impl PebbleAttention {
     /// With a mask, `block` is the size of its blocks.
     #[new]
     #[pyo3(signature = (queries, keys, group, width, scale, *, causal, mask, block))]
     #[allow(clippy::too_many_arguments)]
     fn new(
+        py: Python<'_>,
         queries: usize,
         keys: usize,
         group: usize,
@@ -65,21 +66,17 @@ impl PebbleAttention {
         if [queries, keys, group, width, block].contains(&0) || causal && queries != keys {
             return Err(PyValueError::new_err("sizes must be positive, and equal if causal"));
         }
-        let mask = match mask {
-            None => None,
-            Some(mask) => {
-                if mask.shape() != [queries.div_ceil(block), keys.div_ceil(block)] {
-                    return Err(PyValueError::new_err("`mask` must have an entry for each block"));
-                }
-                let rows = mask.as_array();
-                Some(Mask {
-                    block,
-                    blocks: rows.rows().into_iter().map(|row| row.to_vec()).collect(),
-                })
-            }
-        };
-        let visible = Visible { queries, keys, group, causal, mask };
-        Ok(Self(Problem { visible, width, scale }))
+        if let Some(mask) = &mask
+            && mask.shape() != [queries.div_ceil(block), keys.div_ceil(block)]
+        {
+            return Err(PyValueError::new_err("`mask` must have an entry for each block"));
+        }
+        let entries = mask.as_ref().map(|mask| mask.as_slice()).transpose()?;
+        detached(py, 1, |_| {
+            let mask = entries.map(|entries| Mask::new(block, keys.div_ceil(block), entries));
+            let visible = Visible { queries, keys, group, causal, mask };
+            Ok(Self(Problem { visible, width, scale }))
+        })
     }
 
     /// Pairs of a row and a key that it sees.

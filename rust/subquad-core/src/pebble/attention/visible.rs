@@ -14,6 +14,13 @@ pub struct Mask {
     pub blocks: Vec<Vec<bool>>,
 }
 
+impl Mask {
+    /// Of the entries of a matrix with so many columns, row by row.
+    pub fn new(block: usize, columns: usize, entries: &[bool]) -> Self {
+        Self { block, blocks: entries.chunks(columns.max(1)).map(<[bool]>::to_vec).collect() }
+    }
+}
+
 /// Which row sees which key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visible {
