@@ -7,10 +7,13 @@ with its `Model`.
 
 from ._pebble.bounds import LowerBound, lower_bounds
 from ._pebble.dag import Dag
+from ._pebble.devices import Device, Devices, devices
 from ._pebble.game import Count, PebbleError, play
 from ._pebble.model import Model
 from ._pebble.moves import Moves
+from ._pebble.plan import IOCandidate, IOPlan, attention_plan
 from ._pebble.player import Player, player
+from ._pebble.sweep import Crossover, Sweep, sweep
 
 __all__ = ["Count", "Dag", "Model", "Moves", "PebbleError", "Player", "play", "player"]
 __all__ = [
@@ -22,4 +25,22 @@ __all__ = [
     "PebbleError",
     "lower_bounds",
     "play",
+__all__ = [
+    "Count",
+    "Crossover",
+    "Dag",
+    "Device",
+    "Devices",
+    "IOCandidate",
+    "IOPlan",
+    "Model",
+    "Moves",
+    "PebbleError",
+    "Player",
+    "Sweep",
+    "attention_plan",
+    "devices",
+    "play",
+    "player",
+    "sweep",
 ]

@@ -49,6 +49,12 @@ def execute(
     moved = sum(figures[0]) + sum(figures[1])
     if moved != plan.words:
         raise RuntimeError(f"{plan.words} words were to be moved, and {moved} were")
+    checked = results[:1] if work.direction == "forward" else results
+    if not all(np.isfinite(result).all() for result in checked):
+        raise ValueError(
+            "a score or a sum exceeds the range of float64, although every input is finite: scale the inputs "
+            "down"
+        )
     if work.direction == "forward":
         return _rows(work, results[0])
     if work.direction == "loss":

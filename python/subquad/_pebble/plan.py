@@ -19,7 +19,7 @@ __all__ = ["IOCandidate", "IOPlan", "attention_plan", "candidates_of", "lower_bo
 # Values are computed again where a schedule makes scores twice, and sums take the place of a summand.
 MODEL = Model(recompute=True, sliding=True)
 
-_HEADER = ("schedule", "blocks", "words", "flop", "peak", "workspace")
+_HEADER = ("schedule", "words", "flop", "peak", "workspace", "blocks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,9 @@ class IOCandidate:
 
     def _cells(self) -> tuple[str, ...]:
         if self.blocks is None:
-            return (self.schedule, "none fits", "", "", "", "")
-        sizes = ", ".join(f"{name} {size}" for name, size in self.blocks.items())
+            return (self.schedule, "", "", "", "", "none fits")
         numbers = (self.words, self.flops, self.peak, self.workspace)
-        return (self.schedule, sizes, *(count(number or 0) for number in numbers))
+        return (self.schedule, *(count(number or 0) for number in numbers), _sizes(self.blocks))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -194,7 +193,9 @@ class IOPlan:
 
 
 def _sizes(blocks: dict[str, int]) -> str:
-    return ", ".join(f"{name} {size}" for name, size in blocks.items())
+    """Sizes of blocks; how many words pass by at once does not matter to what moves."""
+    shown = {name: size for name, size in blocks.items() if not name.endswith("stream")}
+    return ", ".join(f"{name} {size}" for name, size in shown.items())
 
 
 def attention_plan(
@@ -299,7 +300,7 @@ def attention_plan(
     )
     core = workload.core()
     table = candidates_of(workload, core, [workload.memory])[0]
-    best = choose(table)
+    best = choose(table, workload.unit)
     if best is None:
         least = core.least_memory(workload.widths, workload.direction)
         raise ValueError(
@@ -350,7 +351,7 @@ def _candidate(name: str, best: Any, workload: Workload) -> IOCandidate:
     return IOCandidate(name, dict(sizes), sum(moved), size, flops, peak, workspace)
 
 
-def choose(table: tuple[IOCandidate, ...], unit: str = "words") -> IOCandidate | None:
+def choose(table: tuple[IOCandidate, ...], unit: str) -> IOCandidate | None:
     """Return what moves least; of equals what needs least workspace, then least work."""
     fitting = [row for row in table if row.blocks is not None]
     key = "bytes" if unit == "bytes" else "words"

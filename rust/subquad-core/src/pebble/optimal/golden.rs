@@ -42,7 +42,10 @@ fn matrix_products_have_their_optima() {
     check(matmul(2, 2, 3, Form::Fma), "4:28");
     check(matmul(2, 2, 4, Form::Fma), "4:36");
     check(matmul(2, 2, 6, Form::Fma), "5:40");
-    check(matmul(3, 3, 3, Form::Fma), "4:63 5:47 6:39 7:37 8:35 9:33 10:31 11:30 12:29 13:28 14:27");
+    check(
+        matmul(3, 3, 3, Form::Fma),
+        "4:63 5:47 6:39 7:37 8:35 9:33 10:31 11:30 12:29 13:28 14:27",
+    );
 }
 
 #[test]

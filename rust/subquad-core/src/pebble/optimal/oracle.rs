@@ -19,7 +19,8 @@ pub fn random_dag(random: &mut Random, n: usize, heaviest: usize) -> Dag {
     let mut is_output = |v: &usize| (*v >= sources && !used[*v]) || random.below(6) == 0;
     let outputs: Vec<u32> = (0..n).filter(&mut is_output).map(|v| v as u32).collect();
     let weights = (0..n).map(|_| 1 + random.below(heaviest) as u32).collect();
-    Dag::new(n, &edges, Some(&outputs), Some(weights)).expect("operands are drawn from those before")
+    Dag::new(n, &edges, Some(&outputs), Some(weights))
+        .expect("operands are drawn from those before")
 }
 
 /// Red, blue and computed values as bits.
