@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from .captures import Capture
 from .files import CaptureError
 from .load import load
 from .measure import run
+from .numbers import at_least, positive
 from .plot import Plot
 
 
@@ -33,7 +32,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE.npz|FILE.safetensors")
     parser.add_argument(
-        "--eps", type=_positive, help="error budget, relative to the spread of the values"
+        "--eps", type=positive, help="error budget, relative to the spread of the values"
     )
     parser.add_argument(
         "--causal",
@@ -42,7 +41,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--window",
-        type=_at_least(0),
+        type=at_least(0),
         metavar="W",
         help="only the last W of those, 0 for all; instead of what the file says",
     )
@@ -56,34 +55,11 @@ def add(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--workers",
-        type=_at_least(1),
+        type=at_least(1),
         metavar="N",
         help="threads (default: the limit of the package)",
     )
     parser.set_defaults(run=attend)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
-        return value
-
-    return whole
 
 
 def attend(arguments: argparse.Namespace) -> str:

@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import subquad
 
 from .captures import Capture
-from .files import CaptureError, optional
+from .figure import EXTRA, LIMIT, OTHER, OURS, FigureFile
 from .measure import HeadReport
 
-# Okabe and Ito's colours, told apart with any kind of colour vision, and in grey by marker.
-OURS, OTHER, LIMIT, EXTRA = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-KINDS = (".png", ".pdf", ".svg")
 # Heads beyond which rows would be too thin for a name each.
 NAMED_HEADS = 48
 
 
-class Plot:
-    """A figure to come in `path`; making one checks all that could stop it later."""
-
-    def __init__(self, path: Path) -> None:
-        figure = optional("matplotlib.figure", "plot")
-        if path.suffix.lower() not in KINDS:
-            raise CaptureError(f"--plot {path}: unknown extension; {', '.join(KINDS)} are written")
-        if not path.parent.is_dir():
-            raise CaptureError(f"--plot {path}: no folder {path.parent}")
-        self.path, self.figure = path, figure.Figure
+class Plot(FigureFile):
+    """The figure of a capture."""
 
     def __call__(self, capture: Capture, reports: Sequence[HeadReport], eps: float | None) -> None:
         """Draw the figure and write it."""
         graded = reports[0].gradient is not None
         panels = 4 if graded else 3
         height = 1.9 + 0.34 * min(max(len(reports), 3), NAMED_HEADS)
-        figure = self.figure(figsize=(3.9 * panels + 0.8, height), layout="constrained")
+        figure = self.new(3.9 * panels + 0.8, height)
         figure.get_layout_engine().set(w_pad=0.12)
         axes = figure.subplots(1, panels, sharey=True)
         _errors(axes[0], reports, eps)
@@ -46,10 +34,7 @@ class Plot:
             _gradients(axes[3], reports)
         _rows(axes, reports)
         figure.suptitle(_title(capture), fontsize=12, x=0.01, ha="left")
-        try:
-            figure.savefig(self.path, dpi=150)
-        except OSError as err:
-            raise CaptureError(f"--plot {self.path}: {err.strerror or err}") from err
+        self.save(figure)
 
 
 def _title(capture: Capture) -> str:

@@ -39,12 +39,11 @@ class Dag:
         Values without operands, and values that nothing is computed from, ascending.
     outputs : ndarray of int64
         Values that are wanted, ascending.
-    weights : ndarray of int64, shape (num_vertices,)
-        Words of each value.
     names : sequence of str
         Names of the vertices, by default their numbers.
-    order : ndarray of int64, shape (num_vertices,)
-        All vertices, each after its operands; of those that may come next, the smallest first.
+    weights, order : ndarray of int64, shape (num_vertices,)
+        Words of each value; and all vertices, each after its operands, of those that may come next the
+        smallest first.
 
     Examples
     --------

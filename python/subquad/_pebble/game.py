@@ -55,11 +55,12 @@ class Count:
         return self.words + self.model.compute_cost * self.computations
 
     def _rows(self) -> list[tuple[str, str]]:
+        plural = "" if self.computations == 1 else "s"
         again = f" ({self.recomputations} again)" if self.recomputations else ""
         return [
             ("words", f"{self.words}: {self.loads} loaded, {self.stores} stored"),
             ("peak", f"{self.peak} words"),
-            ("computed", f"{self.computations} values{again}"),
+            ("computed", f"{self.computations} value{plural}{again}"),
             *([("cost", f"{self.cost:g}")] if self.model.compute_cost else []),
             ("model", str(self.model)),
         ]
