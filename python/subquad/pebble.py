@@ -15,16 +15,6 @@ from ._pebble.plan import IOCandidate, IOPlan, attention_plan
 from ._pebble.player import Player, player
 from ._pebble.sweep import Crossover, Sweep, sweep
 
-__all__ = ["Count", "Dag", "Model", "Moves", "PebbleError", "Player", "play", "player"]
-__all__ = [
-    "Count",
-    "Dag",
-    "LowerBound",
-    "Model",
-    "Moves",
-    "PebbleError",
-    "lower_bounds",
-    "play",
 __all__ = [
     "Count",
     "Crossover",
@@ -33,6 +23,7 @@ __all__ = [
     "Devices",
     "IOCandidate",
     "IOPlan",
+    "LowerBound",
     "Model",
     "Moves",
     "PebbleError",
@@ -40,6 +31,7 @@ __all__ = [
     "Sweep",
     "attention_plan",
     "devices",
+    "lower_bounds",
     "play",
     "player",
     "sweep",
