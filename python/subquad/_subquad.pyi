@@ -415,6 +415,22 @@ class PebbleDag:
     def topological_order(self) -> NDArray[np.uint32]: ...
     def least_memory(self, sliding: bool) -> int: ...
 
+@final
+class PebbleSearch:
+    def __new__(
+        cls,
+        dag: PebbleDag,
+        memory: int,
+        model: tuple[bool, bool, bool, bool, float, str, str],
+        max_bytes: int,
+    ) -> PebbleSearch: ...
+    def advance(self, seconds: float, limit: float, workers: int) -> _PebbleReport: ...
+    def progress(self) -> _PebbleReport: ...
+    def moves(self) -> NDArray[np.uint32] | None: ...
+
+# Words and computations of the bound and of the best play, states expanded, states and bytes kept, status.
+_PebbleReport = tuple[tuple[int, int], tuple[int, int] | None, int, int, int, str]
+
 def pebble_play(
     dag: PebbleDag,
     moves: NDArray[np.uint32],

@@ -11,6 +11,7 @@ from ._pebble.devices import Device, Devices, devices
 from ._pebble.game import Count, PebbleError, play
 from ._pebble.model import Model
 from ._pebble.moves import Moves
+from ._pebble.optimal import Result, optimal
 from ._pebble.plan import IOCandidate, IOPlan, attention_plan
 from ._pebble.player import Player, player
 from ._pebble.sweep import Crossover, Sweep, sweep
@@ -28,10 +29,12 @@ __all__ = [
     "Moves",
     "PebbleError",
     "Player",
+    "Result",
     "Sweep",
     "attention_plan",
     "devices",
     "lower_bounds",
+    "optimal",
     "play",
     "player",
     "sweep",

@@ -10,6 +10,7 @@ mod linalg;
 mod pebble;
 mod pebble_attention;
 mod pebble_generate;
+mod pebble_search;
 mod polynomial;
 mod polynomial_blocks;
 mod polynomial_sums;
@@ -38,6 +39,8 @@ mod _subquad {
     use crate::pebble_attention::PebbleAttention;
     #[pymodule_export]
     use crate::pebble_generate::{pebble_generate, pebble_names};
+    #[pymodule_export]
+    use crate::pebble_search::PebbleSearch;
     #[pymodule_export]
     use crate::polynomial::{
         polynomial_backward, polynomial_features, polynomial_forward, polynomial_weights,

@@ -6,6 +6,7 @@
 //! beams, wider and wider while the search goes on, and nothing is kept whose estimate is not below the best.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::beam::{Beam, Line};
 use super::expand::{Expander, Litter, SHALLOW};
@@ -31,6 +32,8 @@ pub struct AStar<const N: usize> {
     /// How many widths have been tried.
     tried: usize,
     best: Option<Line<N>>,
+    /// What a play costs that is known from elsewhere.
+    cap: u64,
     lower: u64,
     expanded: u64,
     status: Status,
@@ -38,7 +41,8 @@ pub struct AStar<const N: usize> {
 }
 
 impl<const N: usize> AStar<N> {
-    pub fn new(game: Game<N>, max_bytes: u64) -> Self {
+    /// A search for plays of fewer than `cap` words.
+    pub fn new(game: Game<N>, cap: u64, max_bytes: u64) -> Self {
         let symmetry = Symmetry::new(&game);
         let (state, bound) = game.start();
         let state = game.settle(state, |_| ());
@@ -53,17 +57,18 @@ impl<const N: usize> AStar<N> {
             beam: None,
             tried: 0,
             best: None,
+            cap,
             lower: estimate,
             expanded: 0,
             status: Status::Running,
             max_bytes,
         };
-        if search.game.is_over(&state) {
-            search.best = Some(Line { cost: bound, states: vec![state] });
-            search.status = Status::Optimal;
-        } else {
+        if !search.game.is_over(&state) {
             search.store(shard(&state)).insert(&search.game, &start, true);
+        } else if bound < cap {
+            search.best = Some(Line { cost: bound, states: vec![state] });
         }
+        search.settle_status();
         search
     }
 
@@ -73,11 +78,16 @@ impl<const N: usize> AStar<N> {
 
     /// The greatest estimate of a state that may lead to a better play.
     fn most(&self) -> u64 {
-        self.best.as_ref().map_or(u64::MAX / 2, |best| best.cost.saturating_sub(1))
+        self.upper().saturating_sub(1)
+    }
+
+    /// What the best play costs, this search's or the one from elsewhere.
+    fn upper(&self) -> u64 {
+        self.best.as_ref().map_or(self.cap, |best| best.cost)
     }
 
     /// A layer of a beam, or a batch of the search.
-    pub fn step(&mut self, par: Par) -> Result<()> {
+    pub fn step(&mut self, par: Par, until: Option<Instant>) -> Result<()> {
         if self.status != Status::Running {
             return Ok(());
         }
@@ -85,7 +95,7 @@ impl<const N: usize> AStar<N> {
             self.beam = Some(Beam::new(WIDTHS[self.tried], self.start));
         }
         if let Some(mut beam) = self.beam.take() {
-            let expander = Expander { game: &self.game, symmetry: &self.symmetry };
+            let expander = Expander { game: &self.game, symmetry: &self.symmetry, until };
             let stepped = beam.step(&expander, par, self.most());
             let (expanded, line) = match stepped {
                 Ok(stepped) => stepped,
@@ -105,7 +115,7 @@ impl<const N: usize> AStar<N> {
             self.settle_status();
             return Ok(());
         }
-        self.batch(par)
+        self.batch(par, until)
     }
 
     fn beam_is_due(&self) -> bool {
@@ -130,13 +140,13 @@ impl<const N: usize> AStar<N> {
             }
             _ => {
                 self.status = Status::Optimal;
-                self.lower = self.best.as_ref().map_or(self.lower, |best| best.cost);
+                self.lower = self.upper();
             }
         }
     }
 
     /// Expands up to [`BATCH`] states of the least key.
-    fn batch(&mut self, par: Par) -> Result<()> {
+    fn batch(&mut self, par: Par, until: Option<Instant>) -> Result<()> {
         let key = (0..SHARDS).filter_map(|i| self.store(i).first()).min();
         let key = key.expect("a search that is not over has an open state");
         let mut batch = Vec::with_capacity(BATCH);
@@ -149,7 +159,7 @@ impl<const N: usize> AStar<N> {
             }
         }
         let most = self.most();
-        let expander = Expander { game: &self.game, symmetry: &self.symmetry };
+        let expander = Expander { game: &self.game, symmetry: &self.symmetry, until };
         let taken = expander.expand(par, &batch, most).and_then(|litters| self.take(par, &litters));
         let (goals, postponed) = match taken {
             Ok(taken) => taken,
@@ -224,7 +234,7 @@ impl<const N: usize> AStar<N> {
         (stores + beam + self.symmetry.bytes()) as u64
     }
 
-    /// The states of the best play.
+    /// The states of the best play, unless that is the one from elsewhere.
     pub fn best(&self) -> Option<&[State<N>]> {
         self.best.as_ref().map(|line| &line.states[..])
     }
@@ -234,7 +244,7 @@ impl<const N: usize> AStar<N> {
         let cost = |words| Cost { words, computations };
         Progress {
             lower: cost(self.lower),
-            upper: self.best.as_ref().map(|best| cost(best.cost)),
+            upper: Some(cost(self.upper())),
             expanded: self.expanded,
             states: (0..SHARDS).map(|i| self.store(i).len()).sum(),
             bytes: self.bytes(),

@@ -1,5 +1,7 @@
 //! What a search is made of: one engine for each kind of game and size of graph.
 
+use std::time::Instant;
+
 use super::astar::AStar;
 use super::general::General;
 use super::oneshot::Game;
@@ -14,7 +16,11 @@ const WARM_UP: u64 = 20_000;
 /// A search that goes on step by step.
 pub trait Engine: Send {
     /// Some milliseconds of work.
-    fn step(&mut self, par: Par) -> Result<()>;
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`](crate::Error::Stopped), when `until` has come too; the next step begins where this one did.
+    fn step(&mut self, par: Par, until: Option<Instant>) -> Result<()>;
     fn progress(&self) -> Progress;
     /// The best play.
     fn moves(&self) -> Option<Vec<Move>>;
@@ -22,11 +28,22 @@ pub trait Engine: Send {
 
 /// The engine of a game. `memory` suffices for every value.
 pub fn engine(dag: &Dag, memory: u64, model: &Model, max_bytes: u64) -> Box<dyn Engine> {
-    sized::<1>(dag, memory, model, max_bytes)
-        .or_else(|| sized::<2>(dag, memory, model, max_bytes))
-        .or_else(|| sized::<4>(dag, memory, model, max_bytes))
-        .or_else(|| sized::<16>(dag, memory, model, max_bytes))
-        .unwrap_or_else(|| Box::new(Large::new(dag, memory, model)))
+    let first = greedy::play(dag, memory, model).map(|moves| {
+        let cost = cost(dag, &moves, memory, model);
+        First { moves, cost }
+    });
+    sized::<1>(dag, memory, model, &first, max_bytes)
+        .or_else(|| sized::<2>(dag, memory, model, &first, max_bytes))
+        .or_else(|| sized::<4>(dag, memory, model, &first, max_bytes))
+        .or_else(|| sized::<16>(dag, memory, model, &first, max_bytes))
+        .unwrap_or_else(|| Box::new(Large::new(dag, model, first)))
+}
+
+/// A play from elsewhere.
+#[derive(Clone)]
+struct First {
+    moves: Vec<Move>,
+    cost: Cost,
 }
 
 /// The engine for up to `64 * N` values that outputs need.
@@ -34,22 +51,24 @@ fn sized<const N: usize>(
     dag: &Dag,
     memory: u64,
     model: &Model,
+    first: &Option<First>,
     max_bytes: u64,
 ) -> Option<Box<dyn Engine>> {
     let game = Game::<N>::new(dag, memory, model)?;
-    let once = Model { recompute: false, ..*model };
-    let stays = model.blue_persists && model.deletes;
-    if stays && !model.recompute {
-        return Some(Box::new(OneShot { search: AStar::new(game, max_bytes) }));
+    let first = first.clone();
+    if model.blue_persists && model.deletes && !model.recompute {
+        let first = first.expect("there is a play where what is stored stays");
+        let search = AStar::new(game, first.cost.words, max_bytes);
+        return Some(Box::new(OneShot { search, first }));
     }
-    // Computing once is legal where computing again is.
-    let warm = stays.then(|| Game::<N>::new(dag, memory, &once)).flatten();
-    let warm = warm.map(|game| AStar::new(game, max_bytes / 2));
+    let mut warm = None;
+    if let Some(first) = first.as_ref().filter(|_| model.blue_persists && model.deletes) {
+        // Computing once is legal where computing again is.
+        let once = Game::<N>::new(dag, memory, model)?;
+        warm = Some(AStar::new(once, first.cost.words, max_bytes / 2));
+    }
     let mut general = General::new(game, *model, max_bytes);
-    let first = if warm.is_some() { None } else { greedy::play(dag, memory, model) };
-    if let Some(moves) = &first {
-        general.cap(cost(dag, moves, memory, model));
-    }
+    first.iter().for_each(|first| general.cap(first.cost));
     Some(Box::new(Other { general, warm, first }))
 }
 
@@ -63,11 +82,12 @@ fn cost(dag: &Dag, moves: &[Move], memory: u64, model: &Model) -> Cost {
 /// Every value is computed once, blue pebbles stay, red ones may be deleted.
 struct OneShot<const N: usize> {
     search: AStar<N>,
+    first: First,
 }
 
 impl<const N: usize> Engine for OneShot<N> {
-    fn step(&mut self, par: Par) -> Result<()> {
-        self.search.step(par)
+    fn step(&mut self, par: Par, until: Option<Instant>) -> Result<()> {
+        self.search.step(par, until)
     }
 
     fn progress(&self) -> Progress {
@@ -75,7 +95,8 @@ impl<const N: usize> Engine for OneShot<N> {
     }
 
     fn moves(&self) -> Option<Vec<Move>> {
-        self.search.best().map(|states| replay::moves(&self.search, states))
+        let found = self.search.best().map(|states| replay::moves(&self.search, states));
+        found.or_else(|| Some(self.first.moves.clone()))
     }
 }
 
@@ -84,20 +105,21 @@ struct Other<const N: usize> {
     general: General<N>,
     /// Looks for a first play.
     warm: Option<AStar<N>>,
-    first: Option<Vec<Move>>,
+    first: Option<First>,
 }
 
 impl<const N: usize> Engine for Other<N> {
-    fn step(&mut self, par: Par) -> Result<()> {
+    fn step(&mut self, par: Par, until: Option<Instant>) -> Result<()> {
         let Some(mut warm) = self.warm.take() else {
-            self.general.step();
-            return Ok(());
+            return self.general.step(par, until);
         };
-        let stepped = warm.step(par);
+        let stepped = warm.step(par, until);
         let Progress { upper, expanded, status, .. } = warm.progress();
         if stepped.is_ok() && (status != Status::Running || expanded > WARM_UP) {
-            self.first = warm.best().map(|states| replay::moves(&warm, states));
-            upper.into_iter().for_each(|upper| self.general.cap(upper));
+            if let (Some(cost), Some(states)) = (upper, warm.best()) {
+                self.first = Some(First { moves: replay::moves(&warm, states), cost });
+                self.general.cap(cost);
+            }
         } else {
             self.warm = Some(warm);
         }
@@ -126,18 +148,19 @@ impl<const N: usize> Engine for Other<N> {
             let warm = self.warm.as_ref()?;
             warm.best().map(|states| replay::moves(warm, states))
         };
-        self.general.moves().or_else(|| self.first.clone()).or_else(warm)
+        let first = || self.first.as_ref().map(|first| first.moves.clone());
+        self.general.moves().or_else(warm).or_else(first)
     }
 }
 
 /// More values than a state has bits for: the trivial bound, and the first play that comes to mind.
 struct Large {
     progress: Progress,
-    moves: Option<Vec<Move>>,
+    first: Option<First>,
 }
 
 impl Large {
-    fn new(dag: &Dag, memory: u64, model: &Model) -> Self {
+    fn new(dag: &Dag, model: &Model, first: Option<First>) -> Self {
         let needed = dag.needed();
         let is_given = |v: u32| model.sources == Sources::Blue && dag.is_source(v);
         let mut lower = Cost::default();
@@ -149,16 +172,15 @@ impl Large {
             }
             lower.computations += u64::from(!is_given(v));
         }
-        let moves = greedy::play(dag, memory, model);
-        let upper = moves.as_ref().map(|moves| cost(dag, moves, memory, model));
+        let upper = first.as_ref().map(|first| first.cost);
         let status = if upper == Some(lower) { Status::Optimal } else { Status::TooLarge };
         let progress = Progress { lower, upper, expanded: 0, states: 0, bytes: 0, status };
-        Self { progress, moves }
+        Self { progress, first }
     }
 }
 
 impl Engine for Large {
-    fn step(&mut self, _par: Par) -> Result<()> {
+    fn step(&mut self, _par: Par, _until: Option<Instant>) -> Result<()> {
         Ok(())
     }
 
@@ -167,6 +189,6 @@ impl Engine for Large {
     }
 
     fn moves(&self) -> Option<Vec<Move>> {
-        self.moves.clone()
+        self.first.as_ref().map(|first| first.moves.clone())
     }
 }

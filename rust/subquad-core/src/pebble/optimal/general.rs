@@ -8,13 +8,16 @@
 //! leaves at once where that is free.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use super::Status;
 use super::mask::Mask;
 use super::oneshot::{Game, State};
+use super::patience::Patience;
 use super::price::{Cost, Price};
 use super::symmetry::Symmetry;
 use crate::pebble::{Model, Move, Op};
+use crate::{Error, Par, Result};
 
 /// Positions that are expanded between two looks at the clock.
 const BATCH: usize = 256;
@@ -220,10 +223,14 @@ impl<const N: usize> General<N> {
     }
 
     /// Expands some positions.
-    pub fn step(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`], by the caller or by the time.
+    pub fn step(&mut self, par: Par, until: Option<Instant>) -> Result<()> {
         for _ in 0..BATCH {
             if self.status != Status::Running {
-                return;
+                return Ok(());
             }
             let mut entry =
                 self.open.first_entry().expect("a search that runs has an open position");
@@ -231,20 +238,45 @@ impl<const N: usize> General<N> {
             let i = entry.get_mut().1.pop().expect("empty lists are removed");
             let Record { position, cost, .. } = self.records[i as usize];
             if self.known[&position] == i {
+                let followers = self.followers(&position, par, until).inspect_err(|_| {
+                    // It is open still.
+                    self.open.entry(self.price.key(total)).or_insert((total, Vec::new())).1.push(i);
+                })?;
                 self.expanded += 1;
-                let mut found = Vec::new();
-                self.actions(&position, |_, next, more| found.push((next, more)));
-                for (next, more) in found {
-                    let next = self.symmetry.smallest(&next, |_| ());
+                for (next, more) in followers {
                     self.reach(next, cost.plus(more), i, total);
                 }
             }
             self.look();
         }
+        Ok(())
+    }
+
+    /// What may come after a position, and its cost.
+    fn followers(
+        &self,
+        position: &Position<N>,
+        par: Par,
+        until: Option<Instant>,
+    ) -> Result<Vec<(Position<N>, Cost)>> {
+        let found = par.map(1, |_, pulse| {
+            let mut patience = Patience::new(pulse, until);
+            let mut found = Vec::new();
+            self.actions(position, &mut patience, |_, next, more| {
+                found.push((self.symmetry.smallest(&next, |_| ()), more));
+            });
+            if patience.is_over() { None } else { Some(found) }
+        })?;
+        found.into_iter().next().flatten().ok_or(Error::Stopped)
     }
 
     /// Hands out the positions that may come next, and what they cost.
-    fn actions(&self, at: &Position<N>, mut found: impl FnMut(Action<N>, Position<N>, Cost)) {
+    fn actions(
+        &self,
+        at: &Position<N>,
+        patience: &mut Patience,
+        mut found: impl FnMut(Action<N>, Position<N>, Cost),
+    ) {
         let game = &self.game;
         let words = game.words(at.red);
         let useful = self.useful(at);
@@ -267,7 +299,7 @@ impl<const N: usize> General<N> {
                 items.sort_unstable_by_key(|&(weight, u)| (std::cmp::Reverse(weight), u));
                 let (out, stored) = (Mask::EMPTY, Mask::EMPTY);
                 let action = Action { vertex: v, op, out, stored, slide };
-                self.choose(at, &useful, &items, excess, action, &mut |action| {
+                self.choose((at, &useful, &items), excess, action, patience, &mut |action| {
                     let (next, cost) = self.act(at, &action);
                     found(action, next, cost);
                 });
@@ -289,25 +321,27 @@ impl<const N: usize> General<N> {
     /// All ways to free `excess` words, with no value too many, and to let go the operand that is slid onto.
     fn choose(
         &self,
-        at: &Position<N>,
-        useful: &Mask<N>,
-        items: &[(u64, usize)],
+        (at, useful, items): (&Position<N>, &Mask<N>, &[(u64, usize)]),
         excess: u64,
         action: Action<N>,
+        patience: &mut Patience,
         found: &mut impl FnMut(Action<N>),
     ) {
+        if patience.is_over() {
+            return;
+        }
         if excess > 0 {
             for (i, &(weight, u)) in items.iter().enumerate() {
-                let (rest, after) = (excess.saturating_sub(weight), &items[i + 1..]);
+                let (rest, after) = (excess.saturating_sub(weight), (at, useful, &items[i + 1..]));
                 let out = action.out | Mask::one(u);
                 if at.dirty.has(u) {
-                    self.choose(at, useful, after, rest, Action { out, ..action }, found);
+                    self.choose(after, rest, Action { out, ..action }, patience, found);
                     continue;
                 }
                 let stored = action.stored | Mask::one(u);
-                self.choose(at, useful, after, rest, Action { out, stored, ..action }, found);
+                self.choose(after, rest, Action { out, stored, ..action }, patience, found);
                 if self.may_lose(useful.has(u)) {
-                    self.choose(at, useful, after, rest, Action { out, ..action }, found);
+                    self.choose(after, rest, Action { out, ..action }, patience, found);
                 }
             }
             return;
@@ -391,7 +425,7 @@ impl<const N: usize> General<N> {
         for pair in path.windows(2) {
             let [from, to] = [pair[0], pair[1]].map(|i| &self.records[i as usize]);
             let mut best: Option<(u128, Action<N>, Position<N>)> = None;
-            self.actions(&from.position, |action, next, cost| {
+            self.actions(&from.position, &mut Patience::endless(), |action, next, cost| {
                 let key = self.price.key(cost);
                 if best.as_ref().is_none_or(|best| key < best.0)
                     && self.symmetry.smallest(&next, |_| ()) == to.position

@@ -11,14 +11,17 @@
 
 mod astar;
 mod beam;
+mod bound;
 mod engine;
 mod expand;
 mod general;
 mod greedy;
 mod mask;
 mod oneshot;
+mod patience;
 mod price;
 mod replay;
+mod steps;
 mod store;
 mod symmetry;
 
@@ -99,19 +102,22 @@ impl Search {
         Ok(Self { engine: engine::engine(dag, memory, &model, max_bytes) })
     }
 
-    /// Goes on for about `time`, or until the search is over.
+    /// Goes on for about `time`, or until the search is over. A step that has begun by then ends, unless `limit`
+    /// has passed too: then it is left, and will begin anew.
     ///
     /// # Errors
     ///
     /// [`Error::Stopped`]; the search can still be continued.
-    pub fn advance(&mut self, par: Par, time: Duration) -> Result<Progress> {
+    pub fn advance(&mut self, par: Par, time: Duration, limit: Duration) -> Result<Progress> {
         let began = Instant::now();
+        let until = began.checked_add(limit);
         loop {
-            self.engine.step(par)?;
-            let progress = self.engine.progress();
-            if progress.status != Status::Running || began.elapsed() >= time {
-                return Ok(progress);
+            let stepped = self.engine.step(par, until);
+            let (progress, elapsed) = (self.engine.progress(), began.elapsed());
+            if progress.status != Status::Running || elapsed >= time.min(limit) {
+                return if elapsed >= limit { Ok(progress) } else { stepped.map(|()| progress) };
             }
+            stepped?;
         }
     }
 

@@ -102,7 +102,7 @@ impl<const N: usize> Game<N> {
     }
 
     /// Does nothing that is still to be computed need it?
-    fn is_spent(&self, v: usize, done: &Mask<N>) -> bool {
+    pub fn is_spent(&self, v: usize, done: &Mask<N>) -> bool {
         self.succs[v].within(done)
     }
 
@@ -121,20 +121,20 @@ impl<const N: usize> Game<N> {
 
     /// Words that must leave fast memory before `v` is computed, given those of the dead operand that `v`
     /// may slide onto.
-    fn excess(&self, state: &State<N>, v: usize, slid: u64) -> u64 {
+    pub fn excess(&self, state: &State<N>, v: usize, slid: u64) -> u64 {
         let before = self.words(state.red | self.preds[v]);
         let after = before + self.weights[v] - slid;
         if self.sliding { before.max(after) } else { after }.saturating_sub(self.memory)
     }
 
     /// Words of the largest dead operand, where pebbles slide.
-    fn slid(&self, killed: Mask<N>) -> u64 {
+    pub fn slid(&self, killed: Mask<N>) -> u64 {
         let words = killed.iter().map(|u| self.weights[u]);
         if self.sliding { words.max().unwrap_or(0) } else { 0 }
     }
 
     /// What the bound grows by if a value of `red` is evicted, or an operand is slid onto, when `done` is done.
-    fn price(&self, state: &State<N>, u: usize, done: &Mask<N>) -> u64 {
+    pub fn price(&self, state: &State<N>, u: usize, done: &Mask<N>) -> u64 {
         let times = if !state.dirty.has(u) {
             1
         } else if self.is_spent(u, done) {
@@ -209,187 +209,5 @@ impl<const N: usize> Game<N> {
     /// Is the play over but for what has been paid?
     pub fn is_over(&self, state: &State<N>) -> bool {
         state.done == self.all
-    }
-
-    /// Words that the bound of any continuation grows by at least, as far as that matters: between `floor` and
-    /// `ceiling`.
-    ///
-    /// Whatever is computed next, and after that, up to `depth` values: when the last of them is computed, what is
-    /// alive and does not fit has left. Each word of it that is clean has cost one word or will, any other two.
-    pub fn lookahead(&self, state: &State<N>, depth: usize, floor: u64, ceiling: u64) -> u64 {
-        let floor = floor.max(self.surplus(state));
-        if self.is_over(state) || floor >= ceiling {
-            return floor;
-        }
-        let ready: Mask<N> = self.ready(state).collect();
-        self.ahead(state, ready, depth, floor, ceiling)
-    }
-
-    /// The least, but at least `floor`, over the sequences of up to `depth` values, of the most that one of them
-    /// takes; `ceiling` if that is not less. The red values of `alive` may have left.
-    fn ahead(
-        &self,
-        alive: &State<N>,
-        ready: Mask<N>,
-        depth: usize,
-        floor: u64,
-        ceiling: u64,
-    ) -> u64 {
-        let mut least = ceiling;
-        for v in ready.iter() {
-            let mut most = floor.max(self.least_price(alive, v));
-            if most >= least {
-                continue;
-            }
-            if depth > 1 {
-                let next = self.play(alive, &Step { vertex: v, out: Mask::EMPTY });
-                let enabled = (self.succs[v] - next.done).iter();
-                let enabled = enabled.filter(|&w| self.preds[w].within(&next.done)).collect();
-                let ready = (ready - Mask::one(v)) | enabled;
-                if !ready.is_empty() {
-                    most = self.ahead(&next, ready, depth - 1, most, least);
-                }
-            }
-            least = least.min(most);
-            if least <= floor {
-                break;
-            }
-        }
-        least
-    }
-
-    /// The least price of what does not fit when `v` is computed.
-    fn least_price(&self, alive: &State<N>, v: usize) -> u64 {
-        let killed = self.killed(alive, v);
-        let excess = self.excess(alive, v, self.slid(killed));
-        if excess == 0 {
-            return 0;
-        }
-        let mut clean = alive.red - alive.dirty - self.preds[v];
-        if self.sliding {
-            clean = (alive.red | self.preds[v]) - alive.dirty - killed;
-        }
-        if !self.outputs_blue {
-            let done = alive.done | Mask::one(v);
-            let spent = (alive.dirty & self.outputs).iter();
-            clean = clean | spent.filter(|&u| self.is_spent(u, &done)).collect();
-        }
-        excess + excess.saturating_sub(self.words(clean))
-    }
-
-    /// Words of outputs that will not find room in the end, where they may end in fast memory.
-    fn surplus(&self, state: &State<N>) -> u64 {
-        if self.outputs_blue {
-            return 0;
-        }
-        let unstored = (self.outputs - state.done) | (state.dirty & self.outputs);
-        self.words(unstored).saturating_sub(self.memory)
-    }
-
-    /// Hands out every step worth trying whose cost is at most `limit`, with its cost.
-    pub fn steps(&self, state: &State<N>, limit: u64, mut found: impl FnMut(Step<N>, u64)) {
-        let sooner = self.sooner(state);
-        for vertex in self.ready(state) {
-            let killed = self.killed(state, vertex);
-            let slid = self.slid(killed);
-            let keep = state.red - self.preds[vertex];
-            let mut choose = |slid_onto: Option<usize>, slid: u64| {
-                let excess = self.excess(state, vertex, slid);
-                let done = state.done | Mask::one(vertex);
-                let paid = slid_onto.map_or(0, |u| self.price(state, u, &done));
-                let mut items: Vec<(u64, u64, usize)> = keep
-                    .iter()
-                    .map(|u| (self.weights[u], self.price(state, u, &state.done), u))
-                    .collect();
-                items.sort_unstable_by_key(|&(weight, price, u)| {
-                    (std::cmp::Reverse(weight), price, u)
-                });
-                let mut choice = Choice { items: &items, keep, sooner: &sooner, limit };
-                let out = slid_onto.map_or(Mask::EMPTY, Mask::one);
-                choice.choose(0, excess, Mask::EMPTY, paid, &mut |evicted, cost| {
-                    found(Step { vertex, out: evicted | out }, cost);
-                });
-            };
-            choose(None, slid);
-            if self.sliding {
-                let alive = (self.preds[vertex] - killed).iter();
-                // Sliding onto a dead operand that is as large is free.
-                for u in alive.filter(|&u| self.weights[u] > slid) {
-                    choose(Some(u), self.weights[u]);
-                }
-            }
-        }
-    }
-
-    /// For each red value, those to be evicted before it.
-    ///
-    /// Let `a` and `b` have the same words. Never evict `b` and keep `a`,
-    /// - if `a` is clean and all that still needs `a` needs `b` too. Whoever keeps `a` must load `b` no later than
-    ///   at the first use of either; who keeps `b` instead loads `a` then. If `b` is dirty, evicting it has cost
-    ///   its store, which who keeps it may pay as well;
-    /// - if `a` is a dirty output that nothing needs: storing it costs what loading `b` again does;
-    /// - if both are dirty and needed for the same: they have the same part to play. The lower number stays.
-    fn sooner(&self, state: &State<N>) -> Vec<(usize, Mask<N>)> {
-        let rest = |u: usize| self.succs[u] - state.done;
-        let before = |a: usize, b: usize| {
-            if a == b || self.weights[a] != self.weights[b] {
-                return false;
-            }
-            let (uses_a, uses_b) = (rest(a), rest(b));
-            if !uses_a.within(&uses_b) {
-                return false;
-            }
-            match (state.dirty.has(a), state.dirty.has(b)) {
-                (false, true) => true,
-                (false, false) => uses_a != uses_b || a > b,
-                (true, _) if uses_a.is_empty() => !uses_b.is_empty() || a > b,
-                (true, true) => {
-                    uses_a == uses_b && self.outputs.has(a) == self.outputs.has(b) && a > b
-                }
-                (true, false) => false,
-            }
-        };
-        let row = |b: usize| (b, state.red.iter().filter(|&a| before(a, b)).collect());
-        state.red.iter().map(row).filter(|(_, sooner): &(_, Mask<N>)| !sooner.is_empty()).collect()
-    }
-}
-
-/// Enumerates sets of values that are evicted together.
-struct Choice<'a, const N: usize> {
-    /// Words, price and number of each, the largest first.
-    items: &'a [(u64, u64, usize)],
-    keep: Mask<N>,
-    sooner: &'a [(usize, Mask<N>)],
-    limit: u64,
-}
-
-impl<const N: usize> Choice<'_, N> {
-    /// All sets, minimal by inclusion, of items from `next` on that free `excess` words. Since the largest come
-    /// first, no set that is enough without its last item is enough without another.
-    fn choose(
-        &mut self,
-        next: usize,
-        excess: u64,
-        out: Mask<N>,
-        cost: u64,
-        found: &mut impl FnMut(Mask<N>, u64),
-    ) {
-        if cost > self.limit {
-            return;
-        }
-        if excess == 0 {
-            let stay = self.keep - out;
-            let in_turn =
-                |&(u, sooner): &(usize, Mask<N>)| !out.has(u) || (sooner & stay).is_empty();
-            if self.sooner.iter().all(in_turn) {
-                found(out, cost);
-            }
-            return;
-        }
-        for i in next..self.items.len() {
-            let (weight, price, u) = self.items[i];
-            let rest = excess.saturating_sub(weight);
-            self.choose(i + 1, rest, out | Mask::one(u), cost + price, found);
-        }
     }
 }

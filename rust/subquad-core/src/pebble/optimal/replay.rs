@@ -6,6 +6,7 @@
 use super::astar::AStar;
 use super::mask::Mask;
 use super::oneshot::{Game, State, Step};
+use super::patience::Patience;
 use crate::pebble::{Move, Op};
 
 /// The moves of a play, given its states.
@@ -37,7 +38,7 @@ fn steps_between<const N: usize>(
 ) -> (Vec<Step<N>>, Vec<usize>) {
     let game = &search.game;
     let mut best: Option<(u64, Step<N>)> = None;
-    game.steps(state, u64::MAX / 2, |step, cost| {
+    game.steps(state, u64::MAX / 2, &mut Patience::endless(), |step, cost| {
         let child = game.settle(game.play(state, &step), |_| ());
         let better = best.as_ref().is_none_or(|&(least, _)| cost < least);
         if better && search.symmetry.smallest(&child, |_| ()) == *next {

@@ -21,8 +21,12 @@ struct Map<const N: usize> {
 
 /// All products of the chain are listed up to this many.
 const MOST_LISTED: usize = 120;
+/// Automorphisms of the chain.
+const MOST_FOUND: usize = 250;
 /// Steps of all searches together.
 const PATIENCE: usize = 2_000_000;
+/// Bytes of the tables of all renamings.
+const MOST_BYTES: usize = 1 << 26;
 
 impl<const N: usize> Symmetry<N> {
     pub fn new(game: &Game<N>) -> Self {
@@ -40,7 +44,8 @@ impl<const N: usize> Symmetry<N> {
                 images = products;
             }
         } else {
-            images.extend(chain.into_iter().flatten());
+            let bytes = n.div_ceil(4) * size_of::<[Mask<N>; 16]>();
+            images.extend(chain.into_iter().flatten().take(MOST_BYTES / bytes));
         }
         Self { maps: images.into_iter().skip(1).map(Map::new).collect() }
     }
@@ -131,6 +136,7 @@ impl<'a, const N: usize> Finder<'a, N> {
     fn chain(mut self) -> Vec<Vec<Vec<usize>>> {
         let n = self.order.len();
         let mut chain = Vec::new();
+        let mut all = 0;
         for level in 0..n {
             let v = self.order[level];
             let mut found = Vec::new();
@@ -148,10 +154,11 @@ impl<'a, const N: usize> Finder<'a, N> {
                 if self.extend(level, &mut image, from, to, Some(w)) {
                     found.push(image);
                 }
-                if self.steps > PATIENCE {
+                if self.steps > PATIENCE || all + found.len() >= MOST_FOUND {
                     break;
                 }
             }
+            all += found.len();
             if !found.is_empty() {
                 chain.push(found);
             }

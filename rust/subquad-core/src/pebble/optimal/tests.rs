@@ -10,7 +10,7 @@ use crate::pebble::{Dag, Model, Outputs, Sources, play};
 pub fn solve(dag: &Dag, memory: u64, model: Model) -> Progress {
     let mut search = Search::new(dag, memory, model, 1 << 32).unwrap();
     let progress = loop {
-        let progress = search.advance(Par::threads(2), Duration::ZERO).unwrap();
+        let progress = search.advance(Par::threads(2), Duration::ZERO, Duration::MAX).unwrap();
         if progress.status != Status::Running {
             break progress;
         }
