@@ -429,7 +429,7 @@ class PebbleSearch:
     def moves(self) -> NDArray[np.uint32] | None: ...
 
 # Words and computations of the bound and of the best play, states expanded, states and bytes kept, status.
-_PebbleReport = tuple[tuple[int, int], tuple[int, int] | None, int, int, int, str]
+_PebbleReport: TypeAlias = tuple[tuple[int, int], tuple[int, int] | None, int, int, int, str]
 
 def pebble_play(
     dag: PebbleDag,

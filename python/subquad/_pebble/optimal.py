@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from .. import _subquad
 from .._options import check_choice, check_real
@@ -199,9 +199,7 @@ def optimal(
     return _result(report, status, moves, words, game)
 
 
-def _result(
-    report: _Report, status: str, moves: Moves | None, memory: int, model: Model
-) -> Result:
+def _result(report: _Report, status: str, moves: Moves | None, memory: int, model: Model) -> Result:
     lower, upper, expanded, states, size, _ = report
     cost = math.inf if upper is None else _cost(upper, model)
     infeasible = status == "infeasible"
@@ -232,8 +230,6 @@ def _half_of_free() -> int:
             sizes = dict(line.split(":", 1) for line in lines)
         free = int(sizes["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
-        try:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
             free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, OSError, ValueError):
-            pass
     return max(1, free // 2)

@@ -22,6 +22,7 @@ from ._pebble_graphs import (
     stencil,
     tree,
 )
+from ._pebble_optimal import optimal
 
 __all__ = [
     "Operands",
@@ -31,6 +32,7 @@ __all__ = [
     "fft",
     "grid",
     "matmul",
+    "optimal",
     "play",
     "pyramid",
     "random",
