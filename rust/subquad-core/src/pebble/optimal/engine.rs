@@ -32,10 +32,10 @@ pub fn engine(dag: &Dag, memory: u64, model: &Model, max_bytes: u64) -> Box<dyn 
         let cost = cost(dag, &moves, memory, model);
         First { moves, cost }
     });
-    sized::<1>(dag, memory, model, &first, max_bytes)
-        .or_else(|| sized::<2>(dag, memory, model, &first, max_bytes))
-        .or_else(|| sized::<4>(dag, memory, model, &first, max_bytes))
-        .or_else(|| sized::<16>(dag, memory, model, &first, max_bytes))
+    sized::<1>(dag, memory, model, first.as_ref(), max_bytes)
+        .or_else(|| sized::<2>(dag, memory, model, first.as_ref(), max_bytes))
+        .or_else(|| sized::<4>(dag, memory, model, first.as_ref(), max_bytes))
+        .or_else(|| sized::<16>(dag, memory, model, first.as_ref(), max_bytes))
         .unwrap_or_else(|| Box::new(Large::new(dag, model, first)))
 }
 
@@ -51,11 +51,11 @@ fn sized<const N: usize>(
     dag: &Dag,
     memory: u64,
     model: &Model,
-    first: &Option<First>,
+    first: Option<&First>,
     max_bytes: u64,
 ) -> Option<Box<dyn Engine>> {
     let game = Game::<N>::new(dag, memory, model)?;
-    let first = first.clone();
+    let first = first.cloned();
     if model.blue_persists && model.deletes && !model.recompute {
         let first = first.expect("there is a play where what is stored stays");
         let search = AStar::new(game, first.cost.words, max_bytes);
@@ -68,7 +68,9 @@ fn sized<const N: usize>(
         warm = Some(AStar::new(once, first.cost.words, max_bytes / 2));
     }
     let mut general = General::new(game, *model, max_bytes);
-    first.iter().for_each(|first| general.cap(first.cost));
+    if let Some(first) = &first {
+        general.cap(first.cost);
+    }
     Some(Box::new(Other { general, warm, first }))
 }
 

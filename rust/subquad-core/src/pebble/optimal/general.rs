@@ -415,9 +415,11 @@ impl<const N: usize> General<N> {
         if self.goal == NONE {
             return None;
         }
-        let mut path = vec![self.goal];
-        while let parent @ 0..NONE = self.records[path[path.len() - 1] as usize].parent {
-            path.push(parent);
+        let mut path = Vec::new();
+        let mut at = self.goal;
+        while at != NONE {
+            path.push(at);
+            at = self.records[at as usize].parent;
         }
         path.reverse();
         let mut moves = Vec::new();

@@ -18,7 +18,7 @@ pub fn play(dag: &Dag, memory: u64, model: &Model) -> Option<Vec<Move>> {
     if model.outputs == Outputs::Blue {
         let unstored = |v: &u32| player.red[*v as usize] && !player.blue[*v as usize];
         let late: Vec<u32> = dag.outputs().filter(unstored).collect();
-        late.into_iter().for_each(|v| player.moves.push(Move::new(Op::Store, v)));
+        player.moves.extend(late.into_iter().map(|v| Move::new(Op::Store, v)));
     }
     Some(player.moves)
 }

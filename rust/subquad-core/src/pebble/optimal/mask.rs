@@ -3,7 +3,7 @@
 use std::ops::{BitAnd, BitOr, Not, Sub};
 
 /// A set of numbers below `64 * N`. Sets are ordered as the numbers that their bits spell.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mask<const N: usize>([u64; N]);
 
 impl<const N: usize> Mask<N> {

@@ -15,7 +15,9 @@ pub fn random_dag(random: &mut Random, n: usize, heaviest: usize) -> Dag {
         }
     }
     let mut used = vec![false; n];
-    edges.iter().for_each(|&[from, _]| used[from as usize] = true);
+    for &[from, _] in &edges {
+        used[from as usize] = true;
+    }
     let mut is_output = |v: &usize| (*v >= sources && !used[*v]) || random.below(6) == 0;
     let outputs: Vec<u32> = (0..n).filter(&mut is_output).map(|v| v as u32).collect();
     let weights = (0..n).map(|_| 1 + random.below(heaviest) as u32).collect();

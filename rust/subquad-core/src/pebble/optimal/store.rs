@@ -93,7 +93,7 @@ impl<const N: usize> Store<N> {
         let last = self.table.len() - 1;
         let mut slot = hash(done) as usize & last;
         while self.table[slot] != NONE && self.record(self.table[slot]).state.done != *done {
-            slot = slot + 1 & last;
+            slot = (slot + 1) & last;
         }
         slot
     }
@@ -125,7 +125,7 @@ impl<const N: usize> Store<N> {
             at = next;
         }
         let i = self.len;
-        if i as usize % BLOCK == 0 {
+        if (i as usize).is_multiple_of(BLOCK) {
             self.blocks.push(Vec::with_capacity(BLOCK));
         }
         let Child { state, bound, parent, estimate, refined } = *child;

@@ -239,3 +239,46 @@ fn colours<const N: usize>(game: &Game<N>) -> Vec<u64> {
         classes = distinct.len();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pebble::random::Random;
+    use crate::pebble::{Family, Form, Model};
+
+    /// How many renamings there are, and whether all are listed.
+    fn check(family: Family, order: usize) {
+        let dag = family.dag().unwrap();
+        let game = Game::<1>::new(&dag, 8, &Model::default()).unwrap();
+        let symmetry = Symmetry::new(&game);
+        assert_eq!(symmetry.maps.len() + 1, order, "{family:?}");
+        for map in &symmetry.maps {
+            for v in game.all.iter() {
+                assert_eq!(map.apply(game.preds[v]), game.preds[map.image[v]]);
+            }
+        }
+        // All images of a state have the same smallest one.
+        let mut random = Random::new(7);
+        let mut set = || (0..game.all.len() as usize).filter(|_| random.below(2) == 1).collect();
+        for _ in 0..20 {
+            let state = State { done: set(), red: set(), dirty: set() };
+            let expected = symmetry.smallest(&state, |_| ());
+            for map in &symmetry.maps {
+                let [done, red, dirty] = [state.done, state.red, state.dirty].map(|s| map.apply(s));
+                assert!(symmetry.smallest(&State { done, red, dirty }, |_| ()) == expected);
+            }
+        }
+    }
+
+    #[test]
+    fn small_groups_are_found_whole() {
+        check(Family::Chain { length: 5 }, 1);
+        check(Family::Pyramid { height: 4 }, 2);
+        check(Family::Grid { rows: 3, columns: 3 }, 2);
+        check(Family::Grid { rows: 3, columns: 4 }, 1);
+        check(Family::Tree { height: 2 }, 8);
+        // Rows and columns of the product, and which factor is which.
+        check(Family::Matmul { m: 3, n: 3, k: 3, form: Form::Fma }, 72);
+        check(Family::Matmul { m: 2, n: 3, k: 2, form: Form::Fma }, 12);
+    }
+}
