@@ -7,6 +7,8 @@ __all__ = [
     "HalfspaceIndex",
     "PebbleAttention",
     "PebbleDag",
+    "PebbleImprover",
+    "PebbleTrace",
     "__version__",
     "attention_backward",
     "attention_bounds",
@@ -19,9 +21,14 @@ __all__ = [
     "isa",
     "matrix_product",
     "measure_limits",
+    "pebble_depth_first",
+    "pebble_family_order",
     "pebble_generate",
+    "pebble_greedy",
     "pebble_names",
+    "pebble_natural",
     "pebble_play",
+    "pebble_simulate",
     "polynomial_backward",
     "polynomial_block_rows",
     "polynomial_block_rows_grad",
@@ -442,3 +449,49 @@ def pebble_play(
 ]: ...
 def pebble_generate(spec: tuple[str, tuple[int, ...], str, str]) -> PebbleDag: ...
 def pebble_names(spec: tuple[str, tuple[int, ...], str, str], vertex: int | None) -> list[str]: ...
+def pebble_simulate(
+    dag: PebbleDag,
+    order: NDArray[np.uint32],
+    memory: int,
+    policy: str,
+    seed: int,
+    model: tuple[bool, bool, bool, bool, float, str, str],
+    moves: bool,
+) -> tuple[tuple[int, int, int, int, int], NDArray[np.uint32] | None]: ...
+def pebble_family_order(
+    spec: tuple[str, tuple[int, ...], str, str], block: int | None
+) -> NDArray[np.uint32] | None: ...
+def pebble_natural(dag: PebbleDag) -> NDArray[np.uint32]: ...
+def pebble_depth_first(dag: PebbleDag) -> NDArray[np.uint32]: ...
+def pebble_greedy(dag: PebbleDag, memory: int) -> NDArray[np.uint32]: ...
+@final
+class PebbleImprover:
+    def __new__(
+        cls,
+        dag: PebbleDag,
+        order: NDArray[np.uint32],
+        memory: int,
+        model: tuple[bool, bool, bool, bool, float, str, str],
+        budget: int,
+        seed: int,
+    ) -> PebbleImprover: ...
+    def advance(self, evaluations: int) -> bool: ...
+    def best(self) -> tuple[NDArray[np.uint32], tuple[int, int, int, int, int], int]: ...
+
+@final
+class PebbleTrace:
+    def __new__(
+        cls, addresses: NDArray[np.uint64], writes: NDArray[np.bool_] | None
+    ) -> PebbleTrace: ...
+    @staticmethod
+    def attention(
+        n: int, d: int, blocks: tuple[int, int] | None
+    ) -> tuple[PebbleTrace, tuple[int, int]]: ...
+    def length(self) -> int: ...
+    def arrays(self) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]: ...
+    def replay(
+        self, kind: tuple[int, int, str, int, bool, bool, tuple[int, int] | None]
+    ) -> tuple[int, int, int, int]: ...
+    def distances(
+        self, line: int
+    ) -> tuple[list[NDArray[np.uint64]], tuple[int, int, int]]: ...

@@ -10,7 +10,9 @@ mod linalg;
 mod pebble;
 mod pebble_attention;
 mod pebble_generate;
+mod pebble_replay;
 mod pebble_search;
+mod pebble_simulate;
 mod polynomial;
 mod polynomial_blocks;
 mod polynomial_sums;
@@ -40,7 +42,14 @@ mod _subquad {
     #[pymodule_export]
     use crate::pebble_generate::{pebble_generate, pebble_names};
     #[pymodule_export]
+    use crate::pebble_replay::PebbleTrace;
+    #[pymodule_export]
     use crate::pebble_search::PebbleSearch;
+    #[pymodule_export]
+    use crate::pebble_simulate::{
+        PebbleImprover, pebble_depth_first, pebble_family_order, pebble_greedy, pebble_natural,
+        pebble_simulate,
+    };
     #[pymodule_export]
     use crate::polynomial::{
         polynomial_backward, polynomial_features, polynomial_forward, polynomial_weights,

@@ -19,7 +19,7 @@ mod schedule;
 use super::{Count, Dag, Model, Move};
 use crate::par::Pulse;
 use crate::{Error, Par, Result};
-pub use depth_first::depth_first;
+pub use depth_first::{depth_first, natural};
 pub use greedy::greedy;
 pub use improve::Improver;
 pub use schedule::Schedule;

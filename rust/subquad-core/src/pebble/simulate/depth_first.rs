@@ -1,6 +1,13 @@
-//! What an output needs, all of one operand before the next: the orders of Sethi and Ullman (1970).
+//! What an output needs: as numbered, or all of one operand before the next, as Sethi and Ullman (1970) do.
 
 use super::super::Dag;
+
+/// What is computed for an output; of what may come next always the lowest number. O(V + E).
+pub fn natural(dag: &Dag) -> Vec<u32> {
+    let needed = dag.needed();
+    let computed = |v: &u32| needed[*v as usize] && !dag.is_source(*v);
+    dag.topological_order().iter().copied().filter(computed).collect()
+}
 
 /// Outputs one after the other, each after what it needs and is not computed yet. Of the operands of a value
 /// the one whose computation needs the most memory beyond its own words comes first; in a tree that needs the least

@@ -4,6 +4,8 @@
 //! change is kept if it costs no more, and sometimes if it does, ever more rarely (simulated annealing). Every
 //! order on the way is legal, and the best one is kept. A search without guarantee: what it finds is an upper bound.
 
+use std::sync::Arc;
+
 use super::super::random::Random;
 use super::super::{Count, Dag, Model};
 use super::engine::Engine;
@@ -14,8 +16,8 @@ use crate::par::Pulse;
 use crate::{Par, Result};
 
 /// A search that can be interrupted: [`advance`](Self::advance) goes on with it.
-pub struct Improver<'a> {
-    dag: &'a Dag,
+pub struct Improver {
+    dag: Arc<Dag>,
     memory: u64,
     model: Model,
     random: Random,
@@ -32,7 +34,7 @@ pub struct Improver<'a> {
 /// Of a vertex that is not in the order: after all that are.
 const NOWHERE: u32 = NEVER;
 
-impl<'a> Improver<'a> {
+impl Improver {
     /// A search from an order, for [`Policy::Belady`](super::Policy::Belady), that looks at `budget` others; what it
     /// finds depends on nothing but the arguments.
     ///
@@ -40,14 +42,14 @@ impl<'a> Improver<'a> {
     ///
     /// As for [`Schedule::new`] and [`Schedule::count`].
     pub fn new(
-        dag: &'a Dag,
+        dag: Arc<Dag>,
         order: &[u32],
         memory: u64,
         model: Model,
         budget: u64,
         seed: u64,
     ) -> Result<Self> {
-        let schedule = Schedule::new(dag, order, Par::seq())?;
+        let schedule = Schedule::new(&dag, order, Par::seq())?;
         let count = schedule.count(memory, super::Policy::Belady, model, Par::seq())?;
         let order = schedule.vertices[..schedule.steps()].to_vec();
         let mut places = vec![NOWHERE; dag.num_vertices()];
@@ -110,7 +112,7 @@ impl<'a> Improver<'a> {
     }
 
     fn count(&self, pulse: &Pulse) -> Result<Count> {
-        let schedule = Schedule::link(self.dag, self.order.clone(), pulse)?;
+        let schedule = Schedule::link(&self.dag, self.order.clone(), pulse)?;
         let rule = Belady::<1>::new(schedule.operands.len());
         Ok(Engine::new((&schedule, self.memory, self.model), rule, ()).run(pulse)?.0)
     }

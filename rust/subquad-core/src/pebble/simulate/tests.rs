@@ -388,7 +388,7 @@ fn greedy_and_depth_first_orders_are_orders() {
     dags.extend((0..100).map(|_| random_dag(&mut random, 30)));
     for dag in dags {
         let memory = dag.least_memory(false);
-        for order in [depth_first(&dag), greedy(&dag, memory, Par::seq()).unwrap()] {
+        for order in [natural(&dag), depth_first(&dag), greedy(&dag, memory, Par::seq()).unwrap()] {
             belady(&dag, &order, memory);
             let needed = dag.needed();
             let computed = |v: &u32| needed[*v as usize] && !dag.is_source(*v);
@@ -413,11 +413,11 @@ fn small_changes_find_known_optima() {
         (attention, 4, 38),
     ];
     for (family, memory, optimum) in cases {
-        let dag = family.dag().unwrap();
+        let dag = std::sync::Arc::new(family.dag().unwrap());
         let order = family.order(Order::Natural).unwrap().unwrap();
         let search = |slice| {
             let mut improver =
-                Improver::new(&dag, &order, memory, Model::default(), 20_000, 1).unwrap();
+                Improver::new(dag.clone(), &order, memory, Model::default(), 20_000, 1).unwrap();
             while improver.advance(slice, Par::seq()).unwrap() {}
             assert_eq!(improver.evaluations(), 20_000);
             let (order, count) = improver.best();
