@@ -97,13 +97,15 @@ def order(
         found = _subquad.pebble_greedy(graph._core, take_memory(memory))
     else:
         size = None if block is None else take_count("block", block, most=2**64 - 1)
-        names = graph._names
-        generated = isinstance(names, Names)
-        listed = _subquad.pebble_family_order(names.spec, size) if generated else None
-        if listed is None:
-            what = "kind of generated graph" if generated else "graph that is not generated"
-            raise ValueError(f'`kind` must be another one for this {what}, got "{kind}"')
-        found = listed
+        if not isinstance(graph._names, Names):
+            raise ValueError(
+                f'`kind` must be another one for a graph that is not generated, got "{kind}"'
+            )
+        blocks = _subquad.pebble_family_order(graph._names.spec, size)
+        if blocks is None:
+            family = graph._names.spec[0]
+            raise ValueError(f'`kind` must be another one for the family {family}, got "{kind}"')
+        found = blocks
     return found.astype(np.int64)
 
 

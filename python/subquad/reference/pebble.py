@@ -1,4 +1,4 @@
-"""The game of pebbles by its rules, two sets of pebbles and moves that change them; computations by name."""
+"""The game of pebbles by its rules, computations by name, and what their orders and caches cost."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from ._pebble_graphs import (
     tree,
 )
 from ._pebble_optimal import optimal
+from ._pebble_replay import replay, reuse_distances
+from ._pebble_simulate import simulate
 
 __all__ = [
     "Operands",
@@ -36,6 +38,9 @@ __all__ = [
     "play",
     "pyramid",
     "random",
+    "replay",
+    "reuse_distances",
+    "simulate",
     "stencil",
     "tree",
 ]
