@@ -101,9 +101,7 @@ def take_workload(
     if not isinstance(is_causal, bool | np.bool_):
         raise TypeError(f"`is_causal` must be True or False, got {is_causal!r}")
     if is_causal and all_keys != queries:
-        raise ValueError(
-            f"`keys` must be n = {queries} if `is_causal`, got {all_keys}"
-        )
+        raise ValueError(f"`keys` must be n = {queries} if `is_causal`, got {all_keys}")
     mask, block = take_mask(mask_blocks, queries, all_keys)
     check_choice("unit", unit, _UNITS)
     return Workload(
@@ -134,7 +132,12 @@ def take_mask(mask_blocks: Any, queries: int, keys: int) -> tuple[NDArray[np.boo
         raise ValueError(f"`mask_blocks` must have two axes, got shape {array.shape}")
     if side is None:
         rows, columns = array.shape
-        if 0 in (rows, columns) or queries % rows or keys % columns or queries // rows != keys // columns:
+        if (
+            0 in (rows, columns)
+            or queries % rows
+            or keys % columns
+            or queries // rows != keys // columns
+        ):
             raise ValueError(
                 f"`mask_blocks` must be square blocks of the {queries} by {keys} scores, or a pair of the "
                 f"matrix and the side of its blocks, got shape {array.shape}"

@@ -9,6 +9,7 @@ from .._pebble.dag import Dag
 from .._pebble.game import Count, PebbleError, refused
 from .._pebble.model import Model, take_model
 from .._pebble.moves import take_moves
+from ._pebble_attention import IOPlan, attention_plan
 from ._pebble_graphs import (
     Operands,
     attention,
@@ -27,9 +28,11 @@ from ._pebble_replay import replay, reuse_distances
 from ._pebble_simulate import simulate
 
 __all__ = [
+    "IOPlan",
     "Operands",
     "attention",
     "attention_grad",
+    "attention_plan",
     "chain",
     "fft",
     "grid",

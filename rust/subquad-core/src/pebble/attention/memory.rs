@@ -283,12 +283,25 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
         self.used -= (tile.rows * tile.cols) as u64 * self.widths.of(tile.class);
     }
 
-    /// `into[row.., col..] += a b`, of whose products of numbers `products` are not with a zero that is known.
+    /// As [`multiply_at`](Self::multiply_at), from the first row on.
     #[inline]
     pub(super) fn multiply(
         &mut self,
         into: &mut Tile,
         col: usize,
+        a: View<'_>,
+        b: View<'_>,
+        products: u64,
+    ) {
+        self.multiply_at(into, (0, col), a, b, products);
+    }
+
+    /// `into[row.., col..] += a b`, of whose products of numbers `products` are not with a zero that is known.
+    #[inline]
+    pub(super) fn multiply_at(
+        &mut self,
+        into: &mut Tile,
+        (row, col): (usize, usize),
         a: View<'_>,
         b: View<'_>,
         products: u64,
@@ -299,7 +312,7 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
             for i in 0..a.rows {
                 for j in 0..b.cols {
                     let sum: f64 = (0..a.cols).map(|k| a.at(i, k) * b.at(k, j)).sum();
-                    into.words[i * into.cols + col + j] += sum;
+                    into.words[(row + i) * into.cols + col + j] += sum;
                 }
             }
         }

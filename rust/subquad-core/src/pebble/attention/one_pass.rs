@@ -27,7 +27,7 @@ family! {
 
 impl OnePass {
     fn panels(self) -> KeyPanels {
-        KeyPanels { keys: self.keys, stream: self.stream }
+        KeyPanels { keys: self.keys, tile: self.keys, stream: self.stream }
     }
 }
 
@@ -42,7 +42,7 @@ impl Family for OnePass {
     }
 
     fn moments(&self, p: &Problem) -> Vec<Words> {
-        let mut moments = self.panels().moments(p).to_vec();
+        let mut moments = self.panels().moments(p);
         moments.push(self.panels().during(p) + Words::new(0, self.stream, 0));
         moments.push(row_sums_moment());
         moments

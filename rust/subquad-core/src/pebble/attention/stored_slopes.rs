@@ -12,7 +12,6 @@ use super::memory::Memory;
 use super::phases::{Product, row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
 use super::problem::{Backward, Problem, Traffic};
-use super::two_pass::best_panels;
 use super::words::Words;
 
 family! {
@@ -20,7 +19,9 @@ family! {
     StoredSlopes {
         /// Keys of a panel.
         keys,
-        /// Words of `grad_out` that are loaded at once.
+        /// Keys with which scores are computed at once: all of a panel, or fewer.
+        tile,
+        /// Words of `grad_out` that are loaded at once, if all.
         stream,
         /// Rows of a block of the gradient of queries.
         rows,
@@ -33,7 +34,7 @@ family! {
 
 impl StoredSlopes {
     fn panels(self) -> KeyPanels {
-        KeyPanels { keys: self.keys, stream: self.stream }
+        KeyPanels { keys: self.keys, tile: self.tile, stream: self.stream }
     }
 
     fn product(self) -> Product {
@@ -53,7 +54,7 @@ impl Family for StoredSlopes {
     }
 
     fn moments(&self, p: &Problem) -> Vec<Words> {
-        let mut moments = self.panels().moments(p).to_vec();
+        let mut moments = self.panels().moments(p);
         moments.extend([self.product().moment(), row_sums_moment()]);
         moments
     }
@@ -84,10 +85,14 @@ impl Family for StoredSlopes {
     }
 
     fn best(search: &Search) -> Option<Self> {
-        let panels = best_panels(search)?;
+        let panels = KeyPanels::best(search)?;
+        if !search.fits(&[row_sums_moment()]) {
+            return None;
+        }
         let product = best_gradient(search, false)?;
         Some(Self {
             keys: panels.keys,
+            tile: panels.tile,
             stream: panels.stream,
             rows: product.rows,
             columns: product.columns,
@@ -96,7 +101,7 @@ impl Family for StoredSlopes {
     }
 
     fn smallest(_: &Problem) -> Self {
-        Self { keys: 1, stream: 1, rows: 1, columns: 1, key_stream: 1 }
+        Self { keys: 1, tile: 1, stream: 1, rows: 1, columns: 1, key_stream: 1 }
     }
 }
 

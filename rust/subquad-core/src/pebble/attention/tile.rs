@@ -31,6 +31,11 @@ impl Tile {
         self.columns(0..self.cols)
     }
 
+    /// Some of its rows.
+    pub(super) fn rows(&self, range: Range<usize>) -> View<'_> {
+        View { rows: range.len(), offset: range.start * self.cols, ..self.view() }
+    }
+
     /// Some of its columns.
     pub(super) fn columns(&self, range: Range<usize>) -> View<'_> {
         View {
