@@ -6,18 +6,22 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pebble_theory_plays import final_products, product_graph, random_play
 
+from subquad.theory import _pebble_maximum as maximum
 from subquad.theory import _pebble_programs as programs
+from subquad.theory._pebble_attention import SHARES
 from subquad.theory._pebble_segments import fewest_words, three_products
 
 Bits = NDArray[np.bool_]
 Counts = NDArray[np.float64]
 HALF_ROOT = np.sqrt(3.0) / 2.0
+BOTH = partial(programs.at_hand_both, weight=1.0, price=1.0)
 
 
 # Segments
@@ -155,14 +159,19 @@ class Words:
         self.rows = rows
         self.bits = d * sum(rows.values())
 
-    def best(self, words: Bits, weights: dict[str, float]) -> Counts:
-        """Most products with the words of operands in each row and 0, 1, ... words of pairs."""
-        r, c, d = self.shape
-        total = np.zeros((len(words), 1))
-        at = {
+    def rows_of(self, words: Bits) -> dict[str, Bits]:
+        """Return which words of each row are there, for each array."""
+        d = self.shape[2]
+        return {
             name: words[:, start : start + self.rows[name] * d].reshape(len(words), -1, d)
             for name, start in self.places.items()
         }
+
+    def best(self, words: Bits, weights: dict[str, float]) -> Counts:
+        """Most products with the words of operands in each row and 0, 1, ... words of pairs."""
+        r, c, _ = self.shape
+        total = np.zeros((len(words), 1))
+        at = self.rows_of(words)
         for i, j in itertools.product(range(r), range(c)):
             gains = self.pair(
                 {name: a[:, i if name in ("q", "o", "dq") else j] for name, a in at.items()},
@@ -207,7 +216,7 @@ PROGRAMS: list[
     tuple[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]], dict[str, float]]
 ] = [
     ("forward", programs.at_hand_outputs, {"o": 1.0, "s": 0.0}),
-    ("forward", programs.at_hand_both, {"o": 1.0, "s": 1.0}),
+    ("forward", BOTH, {"o": 1.0, "s": 1.0}),
     ("backward", programs.at_hand_slopes, {"dv": 1.0, "dq": 1.0, "dk": 1.0, "s": 0.0, "dp": 0.0}),
     ("backward", programs.at_hand_four, {"dv": 1.0, "dq": 1.0, "dk": 1.0, "s": 0.0, "dp": 1.0}),
     (
@@ -274,6 +283,44 @@ def test_no_set_of_words_that_a_search_finds_does_more(
     assert 0.2 < found <= 1.0 + 1e-12
 
 
+@pytest.mark.parametrize(("weight", "price"), SHARES)
+@pytest.mark.parametrize("sizes", [(2, 2, 1), (1, 2, 2), (2, 1, 2)])
+def test_all_sets_of_words_with_cheap_starts(
+    sizes: tuple[int, int, int], weight: float, price: float
+) -> None:
+    r, c, d = sizes
+    words = Words(r, c, d, "forward")
+    shifts = np.arange(words.bits, dtype=np.uint32)
+    chosen = (np.arange(1 << words.bits, dtype=np.uint32)[:, None] >> shifts & 1).astype(np.bool_)
+    at = words.rows_of(chosen)
+    best = 0.0
+    # Of each pair nothing is at hand, or a word is, or its sum is started.
+    for states in itertools.product("nws", repeat=r * c):
+        gain = np.zeros(len(chosen))
+        for state, (i, j) in zip(states, itertools.product(range(r), range(c)), strict=True):
+            whole = np.all(at["q"][:, i], axis=1) & np.all(at["k"][:, j], axis=1)
+            outs = (at["o"][:, i] & at["v"][:, j]).sum(axis=1)
+            scores = (at["q"][:, i] & at["k"][:, j]).sum(axis=1)
+            gain += (whole | (state == "w")) * outs + weight * (state != "n") * scores
+        size = chosen.sum(axis=1) + states.count("w") + price * states.count("s")
+        bounds = programs.at_hand_both(np.maximum(size, 1e-9), d, weight, price)
+        assert (gain <= bounds * (1 + 1e-12) + 1e-12).all()
+        best = max(best, float((gain / bounds).max()))
+    assert best > 0.5
+
+
+@pytest.mark.parametrize("kinds", [2, 3])
+def test_a_maximum_is_bounded_closely(kinds: int) -> None:
+    budgets = np.array([0.1, 1.0, 30.0])
+
+    def root(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> Counts:
+        return np.asarray(np.sqrt(x * z) if kinds == 2 else np.cbrt(x * y * z))
+
+    found = maximum.most(root, budgets, kinds)
+    assert (budgets / kinds <= found).all()
+    assert (found <= budgets / kinds * 1.0041).all()
+
+
 def test_boxes_of_rows_reach_the_bounds() -> None:
     # Whole rows of r queries and r keys, and the results they go to: U = 4 r d words, r^2 d products.
     for d, rows in ((4, 4000), (64, 64_000)):
@@ -282,7 +329,7 @@ def test_boxes_of_rows_reach_the_bounds() -> None:
         # Likewise dV alone.
         assert rows * rows * d <= programs.at_hand_slopes(size, d)[0] <= 1.03 * rows * rows * d
     # Squares of scores: a third of the words each.
-    for at_hand in (programs.at_hand_outputs, programs.at_hand_both, programs.at_hand_four):
+    for at_hand in (programs.at_hand_outputs, BOTH, programs.at_hand_four):
         size = np.array([3.0 * 900])
         assert 900**1.5 <= at_hand(size, 4000)[0] <= 1.02 * 900**1.5
 

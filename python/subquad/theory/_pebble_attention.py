@@ -5,9 +5,9 @@ gradient dP = dO V^T, dV = P^T dO, dQ = dS K and dK = dS^T Q as well, where :mat
 :math:`dp_{ij}`. Products are standard: a sum is made from its products of two factors, each made once for
 an occurrence of the sum, in any order and grouping of partial sums, fused or not, for all pairs or any set
 of them at a time. Factors are entries of the inputs, or numbers made of one such entry (scaled, converted), and
-numbers of the pair: :math:`p_{ij}` is computed from :math:`s_{ij}` and anything that has no place in the list
-above, as maxima and sums of rows, and partial sums of O may be scaled: softmax with a first pass or online,
-other functions, recomputed or kept. Inputs Q, K, V, dO have no entries in common and begin in slow memory;
+numbers of the pair: :math:`p_{ij}` is made of :math:`s_{ij}` through numbers that belong to this pair, with
+maxima and sums of rows as further operands, and partial sums of O may be scaled: softmax with a first pass or
+online, other functions, recomputed or kept. Inputs Q, K, V, dO have no entries in common and begin in slow memory;
 O, or dQ, dK and dV, end there. A word holds one number. Fast products (Strassen) and
 approximations are not in this class, nor are keys that serve as values.
 
@@ -18,7 +18,7 @@ best of them:
 direction products                          they count        intermediate sums, not paid   if large: M, d
 ========= ================================= ================= ============================= ==============
 forward   O                                 Z d               none                          4 Z d² / M
-forward   S and O                           2 Z d             Z of S                        4 Z d / √M - Z
+forward   O, and S by w, starts at price π  (1 + w) Z d       Z of S                        4 Z d / √M - Z
 backward  dV, dQ, dK                        3 Z d             none                          12 Z d² / M
 backward  dP, dV, dQ, dK                    4 Z d             Z of dP                       8 Z d / √M - Z
 backward  all five, S, dQ, dK by √3 / 2     (2 + 3 √3 / 2)    2 Z of S and dP               9.2 Z d / √M
@@ -26,11 +26,14 @@ backward  all five, S, dQ, dK by √3 / 2     (2 + 3 √3 / 2)    2 Z of S and d
 ========= ================================= ================= ============================= ==============
 
 and reading every input and storing every result once. The last column is what remains where M is
-large or small beside d², Z beside both: FlashAttention-2's order with rows of queries in fast memory moves
-4 n² d² / M, which is thus optimal with its constant; squares of scores move n² (4 d / √M + 1).
+large or small beside d², Z beside both. Rows of queries in fast memory (FlashAttention-2's order) move
+4 n² d² / M, which is thus optimal with its constant; squares of scores move n² (4 d / √M + 1). A gradient in two
+passes moves 14 n² d² / M, squares n² (10 d / √M + 3).
 
-*Not proved:* that 14 n² d² / M words of a gradient in two passes are necessary (12 are), nor anything
-between 2.7 and 4 n² at M = d², where the bounds of both columns meet.
+*Not proved:* that 14 rather than 12 n² d² / M are necessary; that scores that are stored cost a word each beside
+4 Z d / √M; and where M is between d² / 4 and 4 d², proved and possible differ most, by 1.4 forward (2.9 n² and
+4 n² at M = d²) and 1.9 backward (4.7 n² and 9 n² at M = 1.6 d²). Nothing here counts words of row sums and maxima,
+nor that blocks have whole numbers of rows.
 
 References
 ----------
@@ -46,6 +49,7 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -60,21 +64,35 @@ from ._pebble_programs import (
     at_hand_outputs,
     at_hand_slopes,
 )
-from ._pebble_segments import Ints, check_memory, fewest_words
+from ._pebble_segments import Floats, Ints, check_memory, fewest_words
 
 __all__ = ["attention_lower_bound", "attention_trivial_bound", "count_scores"]
 
 DIRECTIONS = ("forward", "backward")
 
-# Products at hand, how many are needed over Z d, and what is not paid for over Z.
-_BOUNDS = {
-    "forward": ((at_hand_outputs, 1.0, 0), (at_hand_both, 2.0, 1)),
+# Products at hand, how many are needed over Z d, how many sums over Z are not paid for, and their price.
+_Bound = tuple[Callable[[Floats, int], Floats], float, int, float]
+
+# What a product of S counts, and what the start of a score is charged.
+SHARES = ((0.3, 0.15), (0.6, 0.4), (0.8, 0.64), (0.9, 0.8), (1.0, 1.0))
+
+
+def _both(weight: float, price: float) -> _Bound:
+    return partial(at_hand_both, weight=weight, price=price), 1.0 + weight, 1, price
+
+
+_BOUNDS: dict[str, tuple[_Bound, ...]] = {
+    "forward": ((at_hand_outputs, 1.0, 0, 1.0), *(_both(*share) for share in SHARES)),
     "backward": (
-        (at_hand_slopes, 3.0, 0),
-        (at_hand_four, 4.0, 1),
-        (at_hand_all, 2.0 + 1.5 * math.sqrt(3.0), 2),
+        (at_hand_slopes, 3.0, 0, 1.0),
+        (at_hand_four, 4.0, 1, 1.0),
+        (at_hand_all, 2.0 + 1.5 * math.sqrt(3.0), 2, 1.0),
     ),
 }
+
+
+def _at_hand(program: Callable[[Floats, int], Floats], d: int, sizes: Floats) -> Floats:
+    return program(sizes, d)
 
 
 def count_scores(n: int, *, is_causal: bool = False, scores: int | None = None) -> int:
@@ -180,8 +198,8 @@ def attention_lower_bound(
     Examples
     --------
     >>> n, d = 8192, 64
-    >>> attention_lower_bound(n, d, [4096, 65536]).tolist()
-    [179049448, 16841116]
+    >>> [round(attention_lower_bound(n, d, m) / n**2, 2) for m in (1024, 4096, 65536)]
+    [6.82, 2.95, 0.25]
     """
     check_choice("direction", direction, DIRECTIONS)
     pairs = count_scores(n, is_causal=is_causal, scores=scores)
@@ -189,8 +207,8 @@ def attention_lower_bound(
     least = attention_trivial_bound(n, d, is_causal=is_causal, scores=scores, direction=direction)
     words, is_one = check_memory(memory)
     found: Ints = np.full(words.shape, least, dtype=np.int64)
-    for at_hand, share, slack in _BOUNDS[direction] if pairs else ():
+    for at_hand, share, slack, price in _BOUNDS[direction] if pairs else ():
         needed = share * pairs * width * (1.0 - 1e-12)
-        bound = fewest_words(needed, partial(at_hand, d=width), words, slack * pairs)
+        bound = fewest_words(needed, partial(_at_hand, at_hand, width), words, slack * pairs, price)
         found = np.maximum(found, bound)
     return int(found[0]) if is_one else found

@@ -3,34 +3,19 @@ r"""The most products that attention can do with U words at hand, from above.
 Every function bounds T(U) of `_pebble_segments` for one of the sets of products of `_pebble_attention`.
 Letters: a, b, g, e words of Q, K, V and of the gradient of O; f words of results; c, C words of pairs. A pair
 (i, j) is **whole** if its row of Q and its row of K are at hand, so that its score can be computed afresh: there
-are at most :math:`\omega = a b / d^2`.
-
-What is left after the arguments there is a maximum over one number, s words of operands and results beside C =
-U - s words of pairs. It is taken over cells of s, with the monotone terms at their worse ends, for U of a grid;
-between its points, T grows at least like :math:`U^{3/2}` and at most like :math:`U^2`, as all terms do if all
-words are multiplied by one number (:math:`\sqrt{a b c}` like the former, :math:`\sqrt{\omega f g}`
-like the latter). And :math:`T(U) = d^3 \tau(U / d^2)`, so that one table serves all d.
+are at most :math:`\omega = a b / d^2`. Maxima that have no closed form are taken by `_pebble_maximum`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
+from ._pebble_maximum import Program, between, most, tightened
 from ._pebble_segments import Floats, three_products
 
 __all__ = ["at_hand_all", "at_hand_both", "at_hand_four", "at_hand_outputs", "at_hand_slopes"]
-
-# Of s / U, and of U / d^2.
-_CELLS = 1500
-_RATIO = 1.03
-_FIRST = 1e-4
-_POINTS = 800
-
-# Of s from above, and of U - s from below and from above, all over U; d is 1.
-_Program = Callable[[Floats, Floats, Floats], Floats]
 
 
 def at_hand_outputs(sizes: Floats, d: int) -> Floats:
@@ -44,15 +29,19 @@ def at_hand_outputs(sizes: Floats, d: int) -> Floats:
     return np.maximum(three_products(sizes), sizes**2 / (16.0 * d))
 
 
-def at_hand_both(sizes: Floats, d: int) -> Floats:
-    r"""Products of S = Q K^T and O = P V together.
+def at_hand_both(sizes: Floats, d: int, weight: float, price: float) -> Floats:
+    r"""Products of O = P V, which count 1, and of S = Q K^T, which count `weight`.
 
-    At most :math:`\sqrt{a b c} + \sqrt{(\omega + c) f g}`. With :math:`\sqrt{\omega + c} \le \sqrt\omega + \sqrt c` it
-    is at most :math:`\frac s 2 \sqrt C + \frac{s^2}{16 d}`, for :math:`a + b + f + g = s`; with
-    :math:`\sqrt{\omega + c} \le \sqrt c + \omega / (2 \sqrt c)` the second term is at most
-    :math:`a b \sqrt{f g} / (2 d^2 \sqrt C)`, and :math:`a b \sqrt{f g} \le s^3 / 54` (a = b = s / 3).
+    Let c pairs have words at hand, and let F others be started freshly, at the `price` :math:`\pi`. Then
+
+    .. math:: T \le w \sqrt{a b (c + F)} + \sqrt{(\omega + c) f g}, \qquad a + b + f + g + c + \pi F \le U.
+
+    With a = b and f = g it is a function of a + b, f + g and :math:`C = c + \pi F` alone, once c is best: for
+    :math:`\rho = 1 / \pi - 1` it is :math:`\alpha \sqrt{C / (1 - \pi) - c} + G \sqrt{\omega + c}` with
+    :math:`\alpha^2 = w^2 a^2 \rho` and G = f, which is concave in c. Its maximum is where :math:`\alpha^2 (\omega +
+    c) = G^2 (C / (1 - \pi) - c)`, or at the end of [0, C] next to it. If :math:`\pi = 1`, c = C.
     """
-    return _from_table("both", sizes, d)
+    return _scaled(_table_of_both(weight, price), sizes, d)
 
 
 def at_hand_slopes(sizes: Floats, d: int) -> Floats:
@@ -65,7 +54,8 @@ def at_hand_slopes(sizes: Floats, d: int) -> Floats:
 
     *First bound.* Products with whole pairs are at most :math:`\Phi / d`, :math:`\Phi = \min(f_V a, e b) + \min(f_Q,
     a') b' + \min(f_K, b') a'`: a word of dV meets at most a / d whole rows, and so on. All others are
-    at most :math:`\sqrt C (\sqrt{e f_V} + \sqrt{b f_Q} + \sqrt{a f_K}) \le \sqrt C s / 2`. And :math:`16 \Phi \le s^2`:
+    at most :math:`\sqrt C (\sqrt{e f_V} + \sqrt{b f_Q} + \sqrt{a f_K}) \le \sqrt C s / 2`, for s words of operands
+    and results, and at most 3 C d, as a pair has d products of each kind. And :math:`16 \Phi \le s^2`:
     write :math:`q = \min(f_Q, a'), k = \min(f_K, b'), m = \min(f_V a, e b)` and v for f_V. With
 
     .. math:: s^2 / 4 \ge (a + e + q)(b + v + g + k) = (a + e)(b + v) + (a + e)(g + k) + q (b + v + g + k)
@@ -78,28 +68,34 @@ def at_hand_slopes(sizes: Floats, d: int) -> Floats:
     v (a - e)`, and :math:`v (a - e) \le (a - e)(g + k)`. Both suffice, as :math:`q \le a, k \le b`.
 
     *Second bound.* With R words of results, the Cauchy-Schwarz inequality makes T at most the root of
-    :math:`R\,[(\omega + C) e + (W + C)(a + b)] \le R\,[\kappa s^3 / d^2 + C s]`, s now without the results. Here
+    :math:`R\,[(\omega + C) e + (W + C)(a + b)] \le R\,[\kappa r^3 / d^2 + C r]`, for r words of operands. Here
     :math:`\kappa = 4 / 81`: if :math:`e \le a`, :math:`a b e + a' b' (a + b) \le e\,(a b + b' a + b' b) \le e
-    (s - e)^2 / 3`, else it is at most :math:`a\,(b e + b' e + b' b) \le a (s - a)^2 / 3`. The maximum over C = U - s - R is
-    at :math:`R = (U - s + \kappa s^2 / d^2) / 2`, or C = 0.
+    (r - e)^2 / 3`, else it is at most :math:`a\,(b e + b' e + b' b) \le a (r - a)^2 / 3`.
     """
-    return _from_table("slopes", sizes, d)
+    return _scaled(_table_of_slopes(), sizes, d)
 
 
 def at_hand_four(sizes: Floats, d: int) -> Floats:
     r"""Products of dP = dO V^T, dV, dQ and dK.
 
-    To the terms of `at_hand_slopes` comes :math:`\sqrt{c_p e g}`, for :math:`c_p` pairs of dP whose sum is open or
-    started; of the :math:`C`, :math:`c_s` are of P. *First bound.* :math:`\sqrt{c_p e g} + \sqrt{c_s e f_V} \le
-    \sqrt{c_p + c_s} \sqrt{e (g + f_V)}`, so that again words of pairs give at most :math:`\sqrt C s / 2`, and whole
-    pairs :math:`s^2 / (16 d)`. *Second bound.* Likewise with :math:`C + \omega` and :math:`C + W` under the roots,
-    which are at most :math:`\sqrt C + \omega / (2 \sqrt C)` and so on. It remains that :math:`\Xi = a b \sqrt{e (g + f_V)}
-    + a' b' (\sqrt{b f_Q} + \sqrt{a f_K}) \le s^3 / 40`. Words of dV may as well be words of V, as :math:`\Xi`
-    shows. With :math:`a' b' \le \sqrt{a e b g}`, 2 h = e + g, 2 m = a + b and F the other words, :math:`\Xi \le h m\,
-    (m + \sqrt{2 m F})`. For F = z^2 m / 2 this is at most :math:`\frac{8}{27} \frac{1 + z}{(4 + z^2)^2} s^3`, with m and h
-    at best, and z = 2/3 is best.
+    C, :math:`\omega` and W are those of `at_hand_slopes`; of the C pairs :math:`c_s` have words of P and :math:`c_p` of
+    dP, at hand or started. With x = e + g + f_V words,
+
+    .. math:: \sqrt{c_p e g} + \sqrt{(\omega + c_s) e f_V} \le \sqrt{\omega + C} \sqrt{e (g + f_V)}
+        \le \frac x 2 \sqrt{\omega + C},
+
+    and with y = a + b and R words of dQ and dK the others are at most :math:`\sqrt{(W + C) y R}`, where
+    :math:`\omega \le y^2 / (4 d^2)` and :math:`W \le \min(x^2, y^2) / (4 d^2)`, as W is at most :math:`\omega` and
+    :math:`e g / d^2`. It remains to divide B = U - x - y between C and R. For any z > 0 the root of
+    :math:`\omega + C` is at most :math:`(\omega + C) / (2 z) + z / 2`; put :math:`\lambda = x / (4 z)`. With
+    :math:`2 C = B - W + (B + W) \cos \phi`,
+
+    .. math:: \lambda C + \sqrt{(W + C) y R} = \lambda \frac{B - W} 2 + \frac{B + W} 2 (\lambda \cos \phi +
+        \sqrt y \sin \phi) \le \lambda \frac{B - W} 2 + \frac{B + W} 2 \sqrt{\lambda^2 + y}.
+
+    The z that is taken is near the best one.
     """
-    return _from_table("four", sizes, d)
+    return _scaled(_table_of_four(), sizes, d)
 
 
 def at_hand_all(sizes: Floats, d: int) -> Floats:
@@ -114,62 +110,81 @@ def at_hand_all(sizes: Floats, d: int) -> Floats:
     greatest for :math:`p_s = \Sigma / 3`: :math:`\lambda \le w \sqrt{\Sigma / 3} = \sqrt\Sigma / 2`. So :math:`T \le
     \frac s 2 \sqrt\Sigma`, and :math:`\Sigma \le C + (a b + e g) / d^2 \le C + s^2 / (4 d^2)`.
     """
-    return _from_table("all", sizes, d)
+    return _scaled(_table_of_all(), sizes, d)
 
 
-def _added(s: Floats, _least: Floats, left: Floats) -> Floats:
-    return s / 2.0 * np.sqrt(left) + s**2 / 16.0
+# Programs for d = 1: of words x and y of operands and results, and what is left.
 
 
-def _corrected(share: float) -> _Program:
-    """Take the lesser of both bounds; in the second, s^3 has half the factor `share`."""
-
-    def program(s: Floats, least: Floats, left: Floats) -> Floats:
-        with np.errstate(divide="ignore"):
-            second = s / 2.0 * np.sqrt(left) + s**3 * (share / 2.0) / np.sqrt(least)
-        return np.minimum(_added(s, least, left), second)
+def _both(weight: float, price: float) -> Program:
+    def program(x: Floats, y: Floats, left: Floats) -> Floats:
+        rows, results = x / 2.0, y / 2.0
+        if price == 1.0:
+            first, kept = weight * rows * np.sqrt(left), left
+        else:
+            most_kept, spread = left / (1.0 - price), (weight * rows) ** 2 * (1.0 / price - 1.0)
+            total = np.maximum(spread + results**2, np.finfo(np.float64).tiny)
+            best = (results**2 * most_kept - spread * rows**2) / total
+            kept = np.clip(best, 0.0, left)
+            first = np.sqrt(spread * (most_kept - kept))
+        return np.asarray(first + results * np.sqrt(rows**2 + kept))
 
     return program
 
 
-def _by_roots(s: Floats, _least: Floats, left: Floats) -> Floats:
-    whole = 4.0 / 81.0 * s**2
-    inner = np.sqrt(s) * (left + whole) / 2.0
-    return np.where(whole < left, inner, np.sqrt(s * whole * left))
+def _slopes(operands: Floats, results: Floats, left: Floats) -> Floats:
+    words = operands + results
+    first = words**2 / 16.0 + np.minimum(np.sqrt(left) * words / 2.0, 3.0 * left)
+    second = np.sqrt(results * (4.0 / 81.0 * operands**3 + left * operands))
+    return np.minimum(first, second)
 
 
-def _all(s: Floats, _least: Floats, left: Floats) -> Floats:
-    return np.asarray(s / 2.0 * np.sqrt(left + s**2 / 4.0))
+def _four(x: Floats, y: Floats, left: Floats) -> Floats:
+    rows, whole = y**2 / 4.0, np.minimum(x, y) ** 2 / 4.0
+    pairs = left / 2.0
+    for _ in range(4):
+        z = np.sqrt(pairs + rows)
+        slope = x / (4.0 * z)
+        root = np.sqrt(slope**2 + y)
+        pairs = np.clip((left - whole + (left + whole) * slope / root) / 2.0, 0.0, left)
+    divided = (slope * (left - whole) + (left + whole) * root) / 2.0
+    return np.asarray(x / 4.0 * (rows / z + z) + divided)
 
 
-# Each of the programs bounds the products; where their s are not the same, the least of their maxima does.
-_PROGRAMS: dict[str, tuple[_Program, ...]] = {
-    "both": (_corrected(1.0 / 54.0),),
-    "slopes": (_added, _by_roots),
-    "four": (_corrected(1.0 / 40.0),),
-    "all": (_all,),
-}
+def _all(words: Floats, _none: Floats, left: Floats) -> Floats:
+    return np.asarray(words / 2.0 * np.sqrt(left + words**2 / 4.0))
+
+
+_Table = tuple[Floats, Floats]
+
+
+def _table(program: Program, kinds: int) -> _Table:
+    """U / d^2, and what bounds T(U) / d^3 there; closer where powers change."""
+    budgets = np.concatenate(
+        [np.geomspace(1e-3, 0.3, 5), np.geomspace(0.35, 60.0, 90), np.geomspace(90.0, 2e3, 8)]
+    )
+    return budgets, tightened(budgets, most(program, budgets, kinds))
 
 
 @cache
-def _table(name: str) -> tuple[Floats, Floats]:
-    """U / d^2, and the least of the maxima over s, from above."""
-    points: Floats = _FIRST * _RATIO ** np.arange(_POINTS, dtype=np.float64)
-    ends = np.linspace(0.0, 1.0, _CELLS + 1)
-    s = points[:, None] * ends[1:]
-    least, left = points[:, None] * (1.0 - ends[1:]), points[:, None] * (1.0 - ends[:-1])
-    maxima = [program(s, least, left).max(axis=1) for program in _PROGRAMS[name]]
-    return points, np.min(maxima, axis=0)
+def _table_of_both(weight: float, price: float) -> _Table:
+    return _table(_both(weight, price), 3)
 
 
-def _from_table(name: str, sizes: Floats, d: int) -> Floats:
-    points, most = _table(name)
-    scaled = sizes / float(d) ** 2
-    above = np.searchsorted(points, scaled)
-    under = np.maximum(above - 1, 0)
-    over = np.minimum(above, len(points) - 1)
-    grown = most[under] * np.maximum(scaled / points[under], 1.0) ** 2
-    shrunk = most[over] * np.minimum(scaled / points[over], 1.0) ** 1.5
-    inside = np.minimum(grown, shrunk)
-    found = np.where(above == 0, shrunk, np.where(above == len(points), grown, inside))
-    return np.asarray(found * float(d) ** 3)
+@cache
+def _table_of_slopes() -> _Table:
+    return _table(_slopes, 3)
+
+
+@cache
+def _table_of_four() -> _Table:
+    return _table(_four, 3)
+
+
+@cache
+def _table_of_all() -> _Table:
+    return _table(_all, 2)
+
+
+def _scaled(table: _Table, sizes: Floats, d: int) -> Floats:
+    return between(*table, sizes / float(d) ** 2) * float(d) ** 3

@@ -7,7 +7,7 @@ the segment began, or has been loaded since; adding to a sum that is not open is
 when it happens. Segments have prescribed charges: the first U, the others U - M each; a segment
 ends just before the event that would exceed its charge. When a segment begins, M words at most are in fast memory
 (none in the first). So in any segment the inputs that can be used and the sums that are added to are together at
-most U words: each was there, or was loaded, or was started.
+most U words, each at its charge: it was there, or was loaded, or was started.
 
 *Fresh starts are stores.* With recomputation a sum may be made several times; take for every result the
 occurrence that is stored at last, follow it back through what it was computed from (a loaded value is
@@ -18,7 +18,7 @@ used. It is neither in fast memory nor loaded before the start, or the sum would
 stored, after the start in t_i and before t_{i+1} began. These are m - 1 stores in disjoint times, before the
 last start, and the final store comes after it. So all fresh starts of results together are at most the
 stores. Of a sum that need not be stored at last, an intermediate result, the first start is not paid for:
-there are at most as many fresh starts as stores and such sums.
+there are at most as many fresh starts as stores and such sums. They may be charged less, :math:`\pi \le 1` each.
 
 *Conclusion.* If a segment with U words at hand contributes at most T(U) of N products that must be counted,
 then with :math:`h = \lceil N / T(U) \rceil - 1` segments the play is not done, and what is left needs V words at hand
@@ -26,7 +26,8 @@ for the least V with :math:`T(V) \ge N - h T(U)`. Loads and stores, and the slac
 
 .. math:: h U - (h - 1) M + \max(0, V - M) \quad (h \ge 1), \qquad V \quad (h = 0),
 
-for every integer U > M. The terms fall as M grows. No property of T but monotony is used.
+for every integer U > M. The terms fall as M grows. No property of T but monotony is used. (If charges are not whole
+numbers, a segment may end with less than 1 missing: U and V are then less by 1 in these terms.)
 
 It holds with and without recomputation, with pebbles that slide (there are never more than M), with values
 that are recoloured, with deletions forbidden, where inputs begin in slow memory and results end there.
@@ -83,7 +84,11 @@ def three_products(sizes: Floats) -> Floats:
 
 
 def fewest_words(
-    needed: float, at_hand: Callable[[Floats], Floats], memory: Ints, slack: float = 0.0
+    needed: float,
+    at_hand: Callable[[Floats], Floats],
+    memory: Ints,
+    slack: float = 0.0,
+    price: float = 1.0,
 ) -> Ints:
     """Count the loads and stores without which `needed` products are not done.
 
@@ -96,7 +101,9 @@ def fewest_words(
     memory : (m,) ndarray of int64
         M.
     slack : float
-        Fresh starts that no store pays for.
+        Fresh starts that no store pays for, at most.
+    price : float
+        What each start of an intermediate sum is charged, at most 1. (Those that stores pay for are then cheaper, too.)
 
     Returns
     -------
@@ -110,10 +117,14 @@ def fewest_words(
     # One more than the largest size that does not do; where the smallest does, one.
     smaller = np.searchsorted(products, rest)
     last = np.where(smaller > 0, sizes[np.maximum(smaller, 1) - 1] + 1.0, 1.0)
+    # A segment that must not exceed its charge may miss it by less than an event.
+    missed = 0.0 if price == 1.0 else 1.0
     words = np.zeros(memory.shape)
     flat = words.reshape(-1)
     for place, room in enumerate(memory.reshape(-1).tolist()):
-        many = full * sizes - (full - 1.0) * room + np.maximum(last - room, 0.0)
-        found = np.where(full > 0.0, many, last)[sizes > room]
+        many = full * (sizes - missed) - (full - 1.0) * room + np.maximum(last - missed - room, 0.0)
+        found = np.where(full > 0.0, many, last - missed)[sizes > room]
         flat[place] = found.max(initial=0.0)
-    return np.asarray(np.maximum(words - slack, 0.0).astype(np.int64))
+    return np.asarray(
+        np.maximum(np.ceil(words - price * slack - _ROUNDING * words), 0.0).astype(np.int64)
+    )
