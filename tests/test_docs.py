@@ -44,7 +44,7 @@ def test_the_examples_of_the_readme_run() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         output += done.stdout
-    assert len(examples) == 4
+    assert len(examples) == 5
     assert "(8, 1024, 64)" in output
     assert "quadratic: d = 16" in output
 

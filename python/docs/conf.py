@@ -22,6 +22,6 @@ numpydoc_show_class_members = False
 numpydoc_validation_checks = {"GL08", "SS01", "PR01", "PR02", "PR03", "RT01"}
 numpydoc_validation_exclude = {
     r"^subquad\.reference\.",
-    r"^subquad\.(CertificateError|Gradients|Info|Plan|halfspace\.(Info|Stats)|pebble\.(Count|Dag|PebbleError|Player)|polynomial\.(Factors|Feasib\w+)|toeplitz\.Bias)$",
+    r"^subquad\.(CertificateError|Gradients|Info|Plan|halfspace\.(Info|Stats)|pebble\.(Count|Crossover|Dag|Devices?|Distances|IO\w+|ImprovedOrder|LowerBound|PebbleError|Player|Result|Sweep|Traffic)|polynomial\.(Factors|Feasib\w+)|toeplitz\.Bias)$",
     r"\.__\w+__$",
 }

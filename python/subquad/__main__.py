@@ -1,4 +1,4 @@
-"""The command line: `python -m subquad {attend, info}`."""
+"""The command line: `python -m subquad {attend, pebble, info}`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Never
 import subquad
 
 from . import _config
-from ._cli import attend
+from ._cli import attend, pebble
 from ._cli.files import CaptureError
 
 REFUSED = 2
@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m subquad", description="Attention with an error budget.")
     parser.add_argument("--version", action="version", version=f"subquad {subquad.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{attend,info}")
+    commands = parser.add_subparsers(required=True, metavar="{attend,pebble,info}")
     attend.add(commands)
+    pebble.add(commands)
     info = commands.add_parser("info", help="show build, threads and limits of this machine")
     info.add_argument("--measure", action="store_true", help="measure the limits: two seconds")
     info.add_argument("--json", action="store_true", help="print one JSON object")

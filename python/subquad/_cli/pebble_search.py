@@ -1,0 +1,125 @@
+"""The cheapest play that can be found in a time: by search, and where that ends early by orders."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import pebble as game
+from .pebble_graph import Problem
+
+__all__ = ["Found", "proved_bounds", "search"]
+
+# Families of which theorems say something, and those that have orders of their own.
+_WITH_BOUNDS = ("matmul", "fft", "attention", "attention_grad")
+_BLOCKED = ("grid", "stencil", "pyramid", *_WITH_BOUNDS)
+_HALVED = ("matmul", "fft")
+# Values up to which orders are made greedily, and improved.
+_GREEDY, _IMPROVED = 100_000, 3_000
+
+
+@dataclass(frozen=True)
+class Found:
+    """Bounds and a play.
+
+    Attributes
+    ----------
+    lower, upper : float
+        No play costs less; the play found costs so much. `upper` is infinite if there is none.
+    moves : Moves or None
+        The play.
+    by : str
+        How it was found.
+    status : str
+        Why the search ended.
+    seconds : float
+        How long all took.
+    """
+
+    lower: float
+    upper: float
+    moves: game.Moves | None
+    by: str
+    status: str
+    seconds: float
+
+    @property
+    def proved(self) -> bool:
+        """Whether the play is an optimum."""
+        return self.lower >= self.upper
+
+
+def proved_bounds(problem: Problem, memory: int, model: game.Model) -> dict[str, float]:
+    """Return the bounds that are known without a search, of the graph and of its family."""
+    assert problem.dag is not None
+    bounds = game.lower_bounds(problem.dag, memory, model=model)
+    if problem.family in _WITH_BOUNDS:
+        family = f"{problem.family}:{','.join(map(str, problem.sizes))}"
+        bounds = game.lower_bounds(family, memory, model=model) | bounds
+    return {name: bound.value for name, bound in bounds.items() if bound.kind == "proved"}
+
+
+def search(
+    problem: Problem, memory: int, model: game.Model, seconds: float, workers: int | None
+) -> Found:
+    """Return the cheapest play that is found in a time."""
+    dag = problem.dag
+    assert dag is not None
+    began = time.perf_counter()
+    result = game.optimal(
+        dag, memory, model=model, time_limit=seconds, workers=workers, on_interrupt="return"
+    )
+    lower = max([result.lower, *proved_bounds(problem, memory, model).values()])
+    found = Found(lower, result.upper, result.moves, "search", result.status, 0.0)
+    if not found.proved and result.status not in ("infeasible", "interrupted"):
+        found = _by_orders(problem, memory, model, found, seconds / 4)
+    return replace(found, seconds=time.perf_counter() - began)
+
+
+def _by_orders(
+    problem: Problem, memory: int, model: game.Model, found: Found, seconds: float
+) -> Found:
+    """Return the better of what was found and the best order of computation."""
+    dag = problem.dag
+    assert dag is not None
+    best, least, by = None, math.inf, ""
+    for name, order in _orders(problem, memory):
+        cost = game.simulate(dag, order, memory, "best", model=model).cost
+        if cost < least:
+            best, least, by = order, cost, name
+    assert best is not None
+    if dag.num_vertices <= _IMPROVED:
+        better = game.improve_order(dag, best, memory, model=model, time_limit=seconds)
+        if better.count.cost < least:
+            best, by = better.order, f"{by}, improved"
+    count, moves = game.simulate(dag, best, memory, "best", model=model, return_moves=True)
+    cost = count.cost if model.compute_cost else count.words
+    return replace(found, upper=cost, moves=moves, by=by) if cost < found.upper else found
+
+
+def _orders(problem: Problem, memory: int) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    dag = problem.dag
+    assert dag is not None
+    for kind in ("natural", "depth-first"):
+        yield f"{kind} order", game.order(dag, kind)
+    if dag.num_vertices <= _GREEDY:
+        yield "greedy order", game.order(dag, "greedy", memory=memory)
+    if problem.family in _HALVED:
+        yield "recursive order", game.order(dag, "recursive")
+    if problem.family in _BLOCKED:
+        for block in _blocks(problem, memory):
+            yield f"order in blocks of {block}", game.order(dag, "blocked", block=block)
+
+
+def _blocks(problem: Problem, memory: int) -> list[int]:
+    """Return sizes of blocks up to all of the memory: of butterflies powers of two."""
+    most = min(memory, max(problem.sizes))
+    powers = [2**i for i in range(1, most.bit_length()) if 2**i <= most]
+    if problem.family == "fft":
+        return powers
+    return sorted({*range(1, min(most, 12) + 1), *powers, *(3 * p // 2 for p in powers)})
