@@ -107,7 +107,7 @@ def devices(n: int = 16_384, *, direction: str = "forward") -> Devices:
     >>> from subquad.pebble import devices
     >>> rows = devices()
     >>> [row for row in rows if (row.device, row.dtype, row.d) == ("A100", "float16", 512)][0].schedule
-    'rectangular'
+    'row-resident'
     """
     take_count("n", n)
     published = "flash-2" if direction == "forward" else "one-pass"

@@ -280,9 +280,9 @@ def attention_plan(
     >>> from subquad.pebble import attention_plan
     >>> attention_plan(8192, 128, 10_000)  # doctest: +ELLIPSIS
     IOPlan
-      attention      forward, 8192 x 8192, d = 128
-      fast memory    10,000 words, scratchpad
-      schedule       row-resident (rows 77, ...)
+      attention    forward, 8192 x 8192, d = 128
+      fast memory  10,000 words, scratchpad
+      schedule     row-resident (rows 77, ...)
     ...
     """
     workload = take_workload(

@@ -108,10 +108,12 @@ def sweep(
 
     Parameters
     ----------
-    n, d, unit, dtypes, is_causal, mask_blocks, direction, keys, group
+    n, d : int
         As for `attention_plan`.
     memories : array_like of int
         Sizes of fast memory, in `unit`.
+    unit, dtypes, is_causal, mask_blocks, direction, keys, group
+        As for `attention_plan`.
 
     Returns
     -------
