@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import Printed, refuse, run, succeed
 from pebbles import diamond
+from running import sends_signals
 
 from subquad._cli.files import CaptureError
 from subquad._cli.pebble_graph import parse
@@ -201,3 +205,19 @@ def test_damaged_files_are_refused_by_line(tmp_path: Path, capsys: Printed) -> N
     path.write_text("digraph {\n a -- b\n}")
     message = refuse(capsys, "pebble", path, "--memory", "4")
     assert "damaged.dot, line 2: edges must be directed" in message
+
+
+@sends_signals
+def test_ctrl_c_returns_what_is_known(capsys: Printed) -> None:
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer.start()
+    try:
+        arguments = ("pebble", "fft:32", "--memory", "8", "--time-limit", "60", "--json")
+        whole = json.loads(succeed(capsys, *arguments))
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, previous)
+    assert whole["status"] == "interrupted"
+    assert whole["lower"] < whole["upper"]
+    assert play(Dag.fft(32), Moves(whole["moves"]), 8).words == whole["upper"]

@@ -124,7 +124,12 @@ def _search(problem: Problem, arguments: argparse.Namespace, draw: Plot | None) 
     if draw is not None:
         points = memories(dag.least_memory(model), memory, int(dag.weights.sum()))
         each = min(limit, _SECONDS_OF_A_POINT)
-        curve = [search(problem, m, model, each, arguments.workers) for m in points]
+        curve = []
+        for m in points:
+            curve.append(search(problem, m, model, each, arguments.workers))
+            # Ctrl-C ends a search early, and here all of them.
+            if "interrupted" in (found.status, curve[-1].status):
+                raise KeyboardInterrupt
         draw.search(f"{problem.name}, {model}", points, curve, (memory, found))
     if arguments.json:
         return pebble_report.as_json(problem, memory, model, found)
