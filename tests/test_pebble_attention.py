@@ -229,9 +229,9 @@ def test_wrong_arrays_are_refused() -> None:
     q = np.zeros((8, 4))
     with pytest.raises(ValueError, match=r"`key` must have shape \(8, 4\), got \(7, 4\)"):
         plan.execute(q, q[:7], q)
+    bad = q.copy()
+    bad[2, 1] = np.nan
     with pytest.raises(ValueError, match=r"`value` must be finite, got nan at index \(2, 1\)"):
-        bad = q.copy()
-        bad[2, 1] = np.nan
         plan.execute(q, q, bad)
     with pytest.raises(TypeError, match="`query` must hold real numbers"):
         plan.execute(q + 1j, q, q)

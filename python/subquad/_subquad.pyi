@@ -391,6 +391,9 @@ class PebbleAttention:
     def predict(
         self, name: str, sizes: list[int], widths: list[int], direction: str
     ) -> _Figures: ...
+    def replay(
+        self, name: str, sizes: list[int], memory: int, line: int, ways: int, direction: str
+    ) -> int: ...
     def flash_rule(self, memory: int) -> list[int]: ...
     def count(
         self, name: str, sizes: list[int], memory: int, widths: list[int], direction: str

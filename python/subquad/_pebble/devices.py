@@ -119,10 +119,10 @@ def devices(n: int = 16_384, *, direction: str = "forward") -> Devices:
                 workload = take_workload(n, d, memory, direction=direction)
                 table = candidates_of(workload, workload.core(), [memory])[0]
                 best = choose(table, workload.unit)
-                assert best is not None and best.words is not None
+                assert best is not None
                 before = next(row.words for row in table if row.schedule == published)
-                gain = np.inf if before is None else before / best.words
+                gain = np.inf if before is None else before / (best.words or 1)
                 ratio = memory / d**2
-                name, words = best.schedule, best.words
+                name, words = best.schedule, best.words or 0
                 rows.append(Device(device, kilobytes, dtype, d, ratio, name, words, float(gain)))
     return Devices(rows)

@@ -113,7 +113,7 @@ def _rows(work: Workload, flat: Floats) -> Floats:
 
 
 def _forward(work: Workload, core: Any, arrays: list[Floats]) -> tuple[Floats, Floats]:
-    """Outputs and logarithms of sums that a gradient starts from, with unlimited memory."""
+    """Compute outputs and logarithms of sums, which a gradient starts from, in unlimited memory."""
     sizes = [min(64, work.n * work.group), min(64, work.keys), work.d]
     _, (out, lse) = core.execute("flash-2", sizes, _UNLIMITED, [1, 1, 1], "forward", arrays)
     return out, lse

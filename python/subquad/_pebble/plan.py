@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .._table import count, html_table, text_table
 from ..theory.pebble import attention_lower_bound
+from .cached import plan_for_cache
 from .execute import execute
 from .model import Model
 from .workload import Workload, take_workload
@@ -83,7 +84,8 @@ class IOPlan:
         Words that every exact algorithm moves with as much fast memory
         (`subquad.theory.pebble.attention_lower_bound`); None for the gradient of the loss.
     table : tuple of IOCandidate
-        The best member of every family.
+        The best member of every family; with ``cache="lru"``, families that cannot be best have the blocks of a
+        scratchpad.
     replayed : float or None
         With ``cache="lru"``, what a cache moves over what the schedule does, as replayed.
     model : Model
@@ -237,8 +239,9 @@ def attention_plan(
         The output; the gradients of query, key and value from these, the output, its logarithms of sums and its
         gradient; or the gradient of X in the attention loss of [3]_.
     cache : {"scratchpad", "lru"}
-        Whether the program says what stays in fast memory, or a cache of least recently used words does. The latter
-        needs smaller blocks: how much smaller is found by replaying the schedule.
+        Whether the program says what stays in fast memory, or a cache that replaces the least recently used line. The
+        latter needs smaller blocks: how much smaller is found by replaying schedules on a cache of lines of 64 bytes
+        in sets of 8, of a problem of a few hundred rows if this one is larger.
     keys : int, optional
         Keys, by default n.
     group : int, optional
@@ -299,36 +302,40 @@ def attention_plan(
         group=group,
     )
     core = workload.core()
-    table = candidates_of(workload, core, [workload.memory])[0]
-    best = choose(table, workload.unit)
+    cached = plan_for_cache(workload, core) if workload.cache == "lru" else None
+    if cached is None:
+        table = candidates_of(workload, core, [workload.memory])[0]
+        best, ratio = choose(table, workload.unit), None
+    else:
+        table, best, ratio = cached.table, cached.best, cached.ratio
     if best is None:
         least = core.least_memory(workload.widths, workload.direction)
         raise ValueError(
             f"`memory` must be at least {least} {workload.unit} for a schedule to fit, got {workload.memory}"
         )
     bound = lower_bound(workload, core.pairs(), np.array([workload.memory]))
-    return _plan(workload, best, table, None if bound is None else int(bound[0]))
+    return _plan(workload, best, table, ratio, None if bound is None else int(bound[0]))
 
 
 def _plan(
     workload: Workload,
     best: IOCandidate,
     table: tuple[IOCandidate, ...],
+    replayed: float | None,
     bound: int | None,
 ) -> IOPlan:
-    assert best.blocks is not None and best.words is not None and best.bytes is not None
-    assert best.flops is not None and best.peak is not None and best.workspace is not None
+    assert best.blocks is not None
     return IOPlan(
         schedule=best.schedule,
         blocks=best.blocks,
-        words=best.words,
-        bytes=best.bytes,
-        flops=best.flops,
-        peak=best.peak,
-        workspace=best.workspace,
+        words=best.words or 0,
+        bytes=best.bytes or 0,
+        flops=best.flops or 0,
+        peak=best.peak or 0,
+        workspace=best.workspace or 0,
         lower_bound=bound,
         table=table,
-        replayed=None,
+        replayed=replayed,
         model=MODEL,
         workload=workload,
     )

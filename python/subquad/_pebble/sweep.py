@@ -177,7 +177,7 @@ def _number(words: int | None) -> float:
 
 
 def _crossovers(memories: list[int], names: tuple[str, ...]) -> tuple[Crossover, ...]:
-    steps = zip(memories[1:], names, names[1:], strict=False)
+    steps = zip(memories[1:], names[:-1], names[1:], strict=True)
     return tuple(
         Crossover(memory, before, after)
         for memory, before, after in steps

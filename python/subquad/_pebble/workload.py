@@ -190,4 +190,4 @@ def _dtype(value: Any) -> str:
         raise TypeError(f"`dtypes` must be types of floats, got {value!r}") from None
     if dtype.kind != "f" or dtype.itemsize > 8:
         raise ValueError(f"`dtypes` must be float16, float32 or float64, got {dtype}")
-    return dtype.name
+    return str(dtype.name)

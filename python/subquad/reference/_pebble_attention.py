@@ -13,7 +13,7 @@ from .._info import Gradients
 from .._options import check_scale
 from .._pebble import plan as plans
 from .._pebble.execute import take_arrays
-from .._pebble.workload import Workload, take_workload
+from .._pebble.workload import Workload
 
 __all__ = ["IOPlan", "attention_plan"]
 
@@ -44,7 +44,8 @@ class IOPlan(plans.IOPlan):
         if w.direction == "loss":
             a1, x, a2, a3, y, grad = (array.reshape(-1, w.d) for array in arrays)
             of_query = _gradients(w, factor, a1 @ x, a2, a3 @ y, grad)[0]
-            return a1.T @ of_query
+            of_x: Floats = a1.T @ of_query
+            return of_x
         q, k, v, *rest = (array.reshape(-1, w.d) for array in arrays)
         if w.direction == "forward":
             return _heads(w, (_weights(w, factor, q, k) @ v).reshape(rows))
@@ -63,7 +64,8 @@ def _weights(w: Workload, scale: float, q: Floats, k: Floats) -> Floats:
     top = logits.max(axis=1, keepdims=True, initial=-np.inf)
     powers = np.exp(logits - np.where(np.isfinite(top), top, 0.0))
     total = powers.sum(axis=1, keepdims=True)
-    return np.divide(powers, total, out=np.zeros_like(powers), where=total > 0.0)
+    weights: Floats = np.divide(powers, total, out=np.zeros_like(powers), where=total > 0.0)
+    return weights
 
 
 def _gradients(
@@ -115,14 +117,11 @@ def attention_plan(
     rows = []
     for row in given.table:
         moved = found[row.schedule]
-        numbers = {"words": None, "bytes": None, "blocks": None}
-        if moved is not None:
-            numbers = {
-                "words": int(moved.sum()),
-                "bytes": int(moved @ w.itemsizes),
-                "blocks": row.blocks,
-            }
-        rows.append(replace(row, **numbers))
+        if moved is None:
+            rows.append(replace(row, words=None, bytes=None, blocks=None))
+        else:
+            size = int(moved @ w.itemsizes)
+            rows.append(replace(row, words=int(moved.sum()), bytes=size))
     best = plans.choose(tuple(rows), w.unit)
     assert best is not None
     values = {field.name: getattr(given, field.name) for field in fields(given)}
@@ -143,7 +142,7 @@ def _words(operands: int = 0, accumulators: int = 0, statistics: int = 0) -> Wor
 
 
 def _best(w: Workload, phases: list[Iterable[_Member]]) -> Words | None:
-    """The least of every phase, added up; None if none of one fits."""
+    """Add up the least of every phase; None if none of one fits."""
     total = _words()
     for phase in phases:
         fits = [x for x in phase if all(m @ w.widths <= w.memory for m in x.moments)]
@@ -229,11 +228,11 @@ class _Shapes:
                 yield _Member(moved, [stay + _words(2 * d, 2, 2)])
 
     def row_sums(self) -> Iterator[_Member]:
-        """The sums of outputs times their gradients."""
+        """Compute sums of outputs times their gradients."""
         yield _Member(_words(2 * self.n * self.d, 0, self.n), [_words(2, 0, 1)])
 
     def side(self, b: int) -> tuple[int, int, int]:
-        """A side of blocks, no larger than what it divides."""
+        """Return sides of blocks, no larger than what they divide."""
         return min(b, self.n), min(b, self.m), min(b, self.d)
 
     def sides(self) -> range:

@@ -150,6 +150,21 @@ impl PebbleAttention {
         Ok(figures(&run.map_err(|fault| broken(&fault))?))
     }
 
+    /// Words that a cache of `memory` words moves, in lines of `line` words.
+    fn replay(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        sizes: Vec<usize>,
+        memory: u64,
+        line: u64,
+        ways: usize,
+        direction: &str,
+    ) -> PyResult<u64> {
+        let schedule = self::schedule(name, &sizes, direction)?;
+        detached(py, 1, |par| schedule.replay(&self.0, memory, line, ways, par))
+    }
+
     /// Executes a member of a family, and returns figures and results, rows one after the other.
     #[allow(clippy::too_many_arguments, clippy::type_complexity)]
     fn execute<'py>(

@@ -12,7 +12,8 @@ use std::ops::Range;
 
 use super::fault::{Fault, Step};
 use super::slow::{Array, Slow, Use};
-use super::tile::{Tile, View};
+use super::tape::Tape;
+use super::tile::{Place, Tile, View};
 use super::words::{Class, Widths, Words};
 
 /// Both memories, and what has been moved between them.
@@ -24,6 +25,7 @@ pub struct Memory<'a, const DATA: bool> {
     scratch: u64,
     counts: Counts,
     stop: &'a dyn Fn() -> bool,
+    tape: Option<Tape>,
 }
 
 /// What an execution costs.
@@ -55,11 +57,27 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
     /// now and then.
     pub fn new(capacity: u64, widths: Widths, stop: &'a dyn Fn() -> bool) -> Self {
         let counts = Counts::default();
-        Self { capacity, widths, used: 0, slow: Vec::new(), scratch: 0, counts, stop }
+        Self { capacity, widths, used: 0, slow: Vec::new(), scratch: 0, counts, stop, tape: None }
+    }
+
+    /// Records what a machine with a cache would access, in lines of so many words.
+    pub(super) fn record(mut self, line: u64) -> Self {
+        self.tape = Some(Tape::new(line));
+        self
+    }
+
+    /// What was recorded, and the addresses of outputs.
+    pub(super) fn recorded(self) -> Option<(Tape, Range<u64>)> {
+        let outputs = self.slow.iter().filter(|array| array.used_as == Use::Output);
+        let first = outputs.clone().map(|array| array.first).min()?;
+        let end = outputs.map(|array| array.first + (array.rows * array.cols) as u64).max()?;
+        Some((self.tape?, first..end))
     }
 
     fn add(&mut self, name: &'static str, shape: (usize, usize), used_as: Use) -> usize {
-        self.slow.push(Slow::new(name, shape, used_as, DATA));
+        let words = (shape.0 * shape.1) as u64;
+        let first = self.tape.as_mut().map_or(0, |tape| tape.array(words));
+        self.slow.push(Slow::new(name, shape, used_as, (DATA, first)));
         self.slow.len() - 1
     }
 
@@ -137,8 +155,20 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
     #[inline]
     pub(super) fn alloc(&mut self, class: Class, rows: usize, cols: usize) -> Step<Tile> {
         self.take(class, (rows * cols) as u64)?;
+        let place = match &mut self.tape {
+            None => Place::default(),
+            Some(tape) => {
+                let first = tape.take((rows * cols) as u64);
+                Place { first, step: cols as u64, is_buffer: true }
+            }
+        };
+        Ok(Self::tile(class, rows, cols, place))
+    }
+
+    #[inline]
+    fn tile(class: Class, rows: usize, cols: usize, place: Place) -> Tile {
         let words = if DATA { vec![0.0; rows * cols] } else { Vec::new() };
-        Ok(Tile { rows, cols, class, words })
+        Tile { rows, cols, class, place, words }
     }
 
     /// As [`alloc`](Self::alloc), with a value for all words.
@@ -178,7 +208,11 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
         count: u64,
         wanted: impl Fn(usize, usize) -> bool,
     ) -> Step<Tile> {
-        let mut tile = self.alloc(array.class, rows.len(), cols.len())?;
+        self.take(array.class, (rows.len() * cols.len()) as u64)?;
+        let slow = &self.slow[array.id];
+        let first = slow.first + (rows.start * slow.cols + cols.start) as u64;
+        let place = Place { first, step: slow.cols as u64, is_buffer: false };
+        let mut tile = Self::tile(array.class, rows.len(), cols.len(), place);
         self.counts.loads.add(array.class, count);
         if DATA {
             let slow = &self.slow[array.id];
@@ -237,6 +271,13 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
     ) -> Step {
         self.counts.stores.add(array.class, count);
         self.counts.steps += 1;
+        if let Some(tape) = &mut self.tape {
+            let slow = &self.slow[array.id];
+            let first = slow.first + (row * slow.cols + col) as u64;
+            let place = Place { first, step: slow.cols as u64, is_buffer: false };
+            tape.touch(tile.view(), false);
+            tape.touch(tile.view_at(place), true);
+        }
         if new && self.slow[array.id].used_as == Use::Scratch {
             self.scratch += count;
             self.counts.workspace = self.counts.workspace.max(self.scratch);
@@ -280,7 +321,13 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
     #[inline]
     #[allow(clippy::needless_pass_by_value)] // that it is taken is the point
     pub(super) fn free(&mut self, tile: Tile) {
-        self.used -= (tile.rows * tile.cols) as u64 * self.widths.of(tile.class);
+        let words = (tile.rows * tile.cols) as u64;
+        self.used -= words * self.widths.of(tile.class);
+        if let Some(tape) = &mut self.tape
+            && tile.place.is_buffer
+        {
+            tape.give(words, tile.place.first);
+        }
     }
 
     /// As [`multiply_at`](Self::multiply_at), from the first row on.
@@ -308,6 +355,9 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
     ) {
         self.counts.flops += 2 * products;
         self.counts.steps += 1;
+        if let Some(tape) = &mut self.tape {
+            tape.multiply(into.part((row, col), (a.rows, b.cols)), a, b);
+        }
         if DATA {
             for i in 0..a.rows {
                 for j in 0..b.cols {

@@ -41,6 +41,7 @@ mod slow;
 mod softmax;
 mod square;
 mod stored_slopes;
+mod tape;
 mod tile;
 mod two_pass;
 mod unfused;

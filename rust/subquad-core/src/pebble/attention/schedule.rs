@@ -1,5 +1,6 @@
 //! All families, what their members cost, and the choice among them.
 
+use super::super::replay::{Cache, Replacement, Trace, replay};
 use super::family::Family;
 use super::fault::Step;
 use super::flash_1::Flash1;
@@ -254,6 +255,35 @@ impl Schedule {
             let values = values.collect::<Step<Values>>()?;
             Ok((memory.end()?, values))
         })
+    }
+
+    /// Words that a cache of least recently used lines moves when the schedule runs on a machine that has such a cache
+    /// instead of a fast memory of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooSmall`] for a cache of less than a line, [`Error::Domain`] for a line that is no power of two,
+    /// [`Error::Stopped`].
+    pub fn replay(
+        &self,
+        p: &Problem,
+        words: u64,
+        line: u64,
+        ways: usize,
+        par: Par,
+    ) -> Result<u64> {
+        let recorded = alone(par, |stop| {
+            let mut memory = Memory::<false>::new(u64::MAX, Widths::WORDS, stop).record(line);
+            let arrays = self.arrays(p, &mut memory, &[]);
+            self.run(p, &mut memory, &arrays)?;
+            memory.end()?;
+            Ok(memory.recorded())
+        })?;
+        let (tape, outputs) = recorded.ok().flatten().ok_or(Error::Stopped)?;
+        let trace = Trace::new(&tape.addresses, Some(&tape.writes))?;
+        let replacement = Replacement::SetAssociative { ways };
+        let cache = Cache { line, live_out: Some(outputs), replacement, ..Cache::lru(words) };
+        Ok(replay(&trace, &cache, par)?.words())
     }
 
     fn arrays<const DATA: bool>(

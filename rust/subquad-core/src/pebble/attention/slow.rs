@@ -32,6 +32,8 @@ pub(super) struct Slow {
     pub rows: usize,
     pub cols: usize,
     pub used_as: Use,
+    /// Its first address, on a tape.
+    pub first: u64,
     /// One value for each word, and whether it has one; empty without `DATA`.
     pub words: Vec<f64>,
     pub defined: Vec<bool>,
@@ -43,10 +45,11 @@ impl Slow {
         name: &'static str,
         (rows, cols): (usize, usize),
         used_as: Use,
-        with_data: bool,
+        (with_data, first): (bool, u64),
     ) -> Self {
         let len = if with_data { rows * cols } else { 0 };
-        Self { name, rows, cols, used_as, words: vec![0.0; len], defined: vec![false; len] }
+        let (words, defined) = (vec![0.0; len], vec![false; len]);
+        Self { name, rows, cols, used_as, first, words, defined }
     }
 
     /// A word that is not defined.
