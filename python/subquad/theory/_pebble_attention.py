@@ -12,7 +12,8 @@ O, or dQ, dK and dV, end there. A word holds one number. Fast products (Strassen
 approximations are not in this class, nor are keys that serve as values.
 
 *The bounds* are those of `_pebble_segments` with the products at hand from `_pebble_programs`, the
-best of them:
+best of them. (Segments are the method of [1]_ and [2]_, loads and starts that stores pay for that of [3]_; the orders are
+those of [4]_ and [5]_.)
 
 ========= ================================= ================= ============================= ==============
 direction products                          they count        intermediate sums, not paid   if large: M, d
@@ -42,8 +43,8 @@ References
    multiplication", J. Parallel Distrib. Comput. 64, 2004: segments and Loomis-Whitney.
 .. [3] T. M. Smith, B. Lowery, J. Langou and R. A. van de Geijn, "A tight I/O lower bound for matrix
    multiplication", arXiv:1702.02017.
-.. [4] B. Saha and C. Ye, "I/O complexity of attention", ICML 2024, arXiv:2402.07443; "Fine-grained I/O complexity
-   of attention backward passes", arXiv:2410.09397: the orders of growth.
+.. [4] B. Saha and C. Ye, "I/O complexity of attention", ICML 2024, arXiv:2402.07443.
+.. [5] "Fine-grained I/O complexity of attention backward passes", arXiv:2410.09397.
 """
 
 from __future__ import annotations

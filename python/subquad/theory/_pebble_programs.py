@@ -8,19 +8,32 @@ are at most :math:`\omega = a b / d^2`. Maxima that have no closed form are take
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
-from ._pebble_maximum import Program, between, most, tightened
+from ._pebble_maximum import between
 from ._pebble_segments import Floats, three_products
+from ._pebble_tables import Table, table_of_all, table_of_both, table_of_four, table_of_slopes
 
 __all__ = ["at_hand_all", "at_hand_both", "at_hand_four", "at_hand_outputs", "at_hand_slopes"]
 
 
 def at_hand_outputs(sizes: Floats, d: int) -> Floats:
-    r"""Products of O = P V alone: :math:`\max\{(U/3)^{3/2}, U^2 / (16 d)\}`.
+    r"""Bound the products of O = P V alone: :math:`\max\{(U/3)^{3/2}, U^2 / (16 d)\}`.
 
+    Parameters
+    ----------
+    sizes : (m,) ndarray of float64
+        U.
+    d : int
+        Width.
+
+    Returns
+    -------
+    (m,) ndarray of float64
+        At least T(U).
+
+    Notes
+    -----
     At most :math:`\sqrt{(\omega + c) f g}`, with a + b + c + f + g = U. For y = a + b + c, :math:`\omega + c \le
     (y - c)^2 / (4 d^2) + c` is convex in c, so at most its values at the ends, :math:`y^2 / (4 d^2)` or y. As
     :math:`\sqrt{f g} \le (U - y) / 2`, it remains to maximise :math:`y (U - y) / (4 d)`, at y = U / 2, and
@@ -30,9 +43,27 @@ def at_hand_outputs(sizes: Floats, d: int) -> Floats:
 
 
 def at_hand_both(sizes: Floats, d: int, weight: float, price: float) -> Floats:
-    r"""Products of O = P V, which count 1, and of S = Q K^T, which count `weight`.
+    r"""Bound the products of O = P V, which count 1, and of S = Q K^T, which count less.
 
-    Let c pairs have words at hand, and let F others be started freshly, at the `price` :math:`\pi`. Then
+    Parameters
+    ----------
+    sizes : (m,) ndarray of float64
+        U.
+    d : int
+        Width.
+    weight : float
+        What a product of S counts, w.
+    price : float
+        What the start of a score is charged.
+
+    Returns
+    -------
+    (m,) ndarray of float64
+        At least T(U).
+
+    Notes
+    -----
+    Let c pairs have words at hand, and let F others be started freshly, at the price :math:`\pi`. Then
 
     .. math:: T \le w \sqrt{a b (c + F)} + \sqrt{(\omega + c) f g}, \qquad a + b + f + g + c + \pi F \le U.
 
@@ -41,12 +72,26 @@ def at_hand_both(sizes: Floats, d: int, weight: float, price: float) -> Floats:
     :math:`\alpha^2 = w^2 a^2 \rho` and G = f, which is concave in c. Its maximum is where :math:`\alpha^2 (\omega +
     c) = G^2 (C / (1 - \pi) - c)`, or at the end of [0, C] next to it. If :math:`\pi = 1`, c = C.
     """
-    return _scaled(_table_of_both(weight, price), sizes, d)
+    return _scaled(table_of_both(weight, price), sizes, d)
 
 
 def at_hand_slopes(sizes: Floats, d: int) -> Floats:
-    r"""Products of the three results of the gradient, dV = P^T dO, dQ = dS K and dK = dS^T Q.
+    r"""Bound the products of the three results of the gradient: dV = P^T dO, dQ = dS K, dK = dS^T Q.
 
+    Parameters
+    ----------
+    sizes : (m,) ndarray of float64
+        U.
+    d : int
+        Width.
+
+    Returns
+    -------
+    (m,) ndarray of float64
+        At least T(U).
+
+    Notes
+    -----
     C counts words of P, dP and dS alike, a' = min(a, e), b' = min(b, g). Pairs with dS at hand are C at most, and
     those whole twice, :math:`W = a' b' / d^2`; pairs with P at hand are :math:`\omega` and C. By Loomis and Whitney
 
@@ -72,12 +117,26 @@ def at_hand_slopes(sizes: Floats, d: int) -> Floats:
     :math:`\kappa = 4 / 81`: if :math:`e \le a`, :math:`a b e + a' b' (a + b) \le e\,(a b + b' a + b' b) \le e
     (r - e)^2 / 3`, else it is at most :math:`a\,(b e + b' e + b' b) \le a (r - a)^2 / 3`.
     """
-    return _scaled(_table_of_slopes(), sizes, d)
+    return _scaled(table_of_slopes(), sizes, d)
 
 
 def at_hand_four(sizes: Floats, d: int) -> Floats:
-    r"""Products of dP = dO V^T, dV, dQ and dK.
+    r"""Bound the products of dP = dO V^T, dV, dQ and dK.
 
+    Parameters
+    ----------
+    sizes : (m,) ndarray of float64
+        U.
+    d : int
+        Width.
+
+    Returns
+    -------
+    (m,) ndarray of float64
+        At least T(U).
+
+    Notes
+    -----
     C, :math:`\omega` and W are those of `at_hand_slopes`; of the C pairs :math:`c_s` have words of P and :math:`c_p` of
     dP, at hand or started. With x = e + g + f_V words,
 
@@ -95,12 +154,26 @@ def at_hand_four(sizes: Floats, d: int) -> Floats:
 
     The z that is taken is near the best one.
     """
-    return _scaled(_table_of_four(), sizes, d)
+    return _scaled(table_of_four(), sizes, d)
 
 
 def at_hand_all(sizes: Floats, d: int) -> Floats:
-    r"""All five products of the gradient: dP and dV count 1, S, dQ and dK count :math:`\sqrt3 / 2`.
+    r"""Bound all five products of the gradient: dP and dV count 1, S, dQ and dK count :math:`\sqrt3 / 2`.
 
+    Parameters
+    ----------
+    sizes : (m,) ndarray of float64
+        U.
+    d : int
+        Width.
+
+    Returns
+    -------
+    (m,) ndarray of float64
+        At least T(U).
+
+    Notes
+    -----
     With :math:`p_s = c_s + \omega`, :math:`p_p = c_p + e g / d^2` and :math:`\delta` words of dS, pairs with dS at
     hand are at most :math:`D = \delta + \min(p_s, p_p)`. Let :math:`\Sigma = p_s + p_p + \delta`. The terms of dP and dV are
     at most :math:`\sqrt{e (g + f_V) \Sigma}`. Those of S, dQ and dK, :math:`w (\sqrt{p_s} \sqrt{a b} + \sqrt D (\sqrt{b f_Q}
@@ -110,81 +183,8 @@ def at_hand_all(sizes: Floats, d: int) -> Floats:
     greatest for :math:`p_s = \Sigma / 3`: :math:`\lambda \le w \sqrt{\Sigma / 3} = \sqrt\Sigma / 2`. So :math:`T \le
     \frac s 2 \sqrt\Sigma`, and :math:`\Sigma \le C + (a b + e g) / d^2 \le C + s^2 / (4 d^2)`.
     """
-    return _scaled(_table_of_all(), sizes, d)
+    return _scaled(table_of_all(), sizes, d)
 
 
-# Programs for d = 1: of words x and y of operands and results, and what is left.
-
-
-def _both(weight: float, price: float) -> Program:
-    def program(x: Floats, y: Floats, left: Floats) -> Floats:
-        rows, results = x / 2.0, y / 2.0
-        if price == 1.0:
-            first, kept = weight * rows * np.sqrt(left), left
-        else:
-            most_kept, spread = left / (1.0 - price), (weight * rows) ** 2 * (1.0 / price - 1.0)
-            total = np.maximum(spread + results**2, np.finfo(np.float64).tiny)
-            best = (results**2 * most_kept - spread * rows**2) / total
-            kept = np.clip(best, 0.0, left)
-            first = np.sqrt(spread * (most_kept - kept))
-        return np.asarray(first + results * np.sqrt(rows**2 + kept))
-
-    return program
-
-
-def _slopes(operands: Floats, results: Floats, left: Floats) -> Floats:
-    words = operands + results
-    first = words**2 / 16.0 + np.minimum(np.sqrt(left) * words / 2.0, 3.0 * left)
-    second = np.sqrt(results * (4.0 / 81.0 * operands**3 + left * operands))
-    return np.minimum(first, second)
-
-
-def _four(x: Floats, y: Floats, left: Floats) -> Floats:
-    rows, whole = y**2 / 4.0, np.minimum(x, y) ** 2 / 4.0
-    pairs = left / 2.0
-    for _ in range(4):
-        z = np.sqrt(pairs + rows)
-        slope = x / (4.0 * z)
-        root = np.sqrt(slope**2 + y)
-        pairs = np.clip((left - whole + (left + whole) * slope / root) / 2.0, 0.0, left)
-    divided = (slope * (left - whole) + (left + whole) * root) / 2.0
-    return np.asarray(x / 4.0 * (rows / z + z) + divided)
-
-
-def _all(words: Floats, _none: Floats, left: Floats) -> Floats:
-    return np.asarray(words / 2.0 * np.sqrt(left + words**2 / 4.0))
-
-
-_Table = tuple[Floats, Floats]
-
-
-def _table(program: Program, kinds: int) -> _Table:
-    """U / d^2, and what bounds T(U) / d^3 there; closer where powers change."""
-    budgets = np.concatenate(
-        [np.geomspace(1e-3, 0.3, 5), np.geomspace(0.35, 60.0, 90), np.geomspace(90.0, 2e3, 8)]
-    )
-    return budgets, tightened(budgets, most(program, budgets, kinds))
-
-
-@cache
-def _table_of_both(weight: float, price: float) -> _Table:
-    return _table(_both(weight, price), 3)
-
-
-@cache
-def _table_of_slopes() -> _Table:
-    return _table(_slopes, 3)
-
-
-@cache
-def _table_of_four() -> _Table:
-    return _table(_four, 3)
-
-
-@cache
-def _table_of_all() -> _Table:
-    return _table(_all, 2)
-
-
-def _scaled(table: _Table, sizes: Floats, d: int) -> Floats:
+def _scaled(table: Table, sizes: Floats, d: int) -> Floats:
     return between(*table, sizes / float(d) ** 2) * float(d) ** 3

@@ -3,8 +3,8 @@ r"""How many words must move, if no stretch of a play can do much: the argument 
 *Segments.* Cut a play into segments and charge to each its loads and its fresh starts. A **word type** is a
 set of values that only one place of an array has: an entry of an input, the partial sums of one entry of a
 result. A sum is **open** at a moment of a segment if one of its partial sums was in fast memory when
-the segment began, or has been loaded since; adding to a sum that is not open is a **fresh start**, charged
-when it happens. Segments have prescribed charges: the first U, the others U - M each; a segment
+the segment began, or has been loaded or started since; adding to a sum that is not open is a **fresh start**,
+charged when it happens. Segments have prescribed charges: the first U, the others U - M each; a segment
 ends just before the event that would exceed its charge. When a segment begins, M words at most are in fast memory
 (none in the first). So in any segment the inputs that can be used and the sums that are added to are together at
 most U words, each at its charge: it was there, or was loaded, or was started.
