@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import _subquad
 from .._options import check_choice, check_real
-from .arguments import require_memory, take_count, take_dag, take_memory, take_vertices
+from .arguments import take_count, take_dag, take_memory, take_vertices
 from .dag import Dag
 from .game import Count
 from .generators import Names
@@ -200,7 +200,6 @@ def improve_order(
     """
     graph, game, words = take_dag(dag), take_model(model), take_memory(memory)
     start = take_order(graph, order)
-    require_memory(graph, words, game)
     budget = take_count("evaluations", evaluations, least=0, most=2**64 - 1)
     number = take_count("seed", seed, least=0, most=2**64 - 1)
     seconds = math.inf if time_limit is None else check_real("time_limit", time_limit)

@@ -6,7 +6,7 @@ from typing import Any, Literal, overload
 
 from .. import _subquad
 from .._options import check_choice
-from .arguments import require_memory, take_count, take_dag, take_memory
+from .arguments import take_count, take_dag, take_memory
 from .dag import Dag
 from .game import Count
 from .model import Model, take_model
@@ -131,7 +131,6 @@ def simulate(
     listed = take_order(graph, order)
     check_choice("policy", policy, POLICIES)
     number = take_count("seed", seed, least=0, most=2**64 - 1)
-    require_memory(graph, words, game)
     numbers, moves = _subquad.pebble_simulate(
         graph._core, listed, words, policy, number, game._fields(), bool(return_moves)
     )

@@ -4,7 +4,7 @@ mod slide;
 
 use super::super::{Count, Model, Move, Op, Outputs, Sources};
 use super::rules::Rule;
-use super::schedule::{NEVER, Schedule};
+use super::schedule::{FIRST, NEVER, Schedule};
 use crate::par::Pulse;
 use crate::{Error, Result};
 
@@ -98,16 +98,17 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
     fn step(&mut self, step: usize) -> Result<()> {
         let schedule = self.schedule;
         let (start, end) = (schedule.starts[step], schedule.starts[step + 1]);
-        let mut absent = 0;
-        for this in start..end {
-            let value = schedule.value(this);
-            if self.state[value as usize] & RED == 0 {
-                absent += 1;
-            } else {
+        let operands = &schedule.operands[start as usize..end as usize];
+        let mut there = RED;
+        for operand in operands {
+            let value = operand & !FIRST;
+            let state = self.state[value as usize];
+            there &= state;
+            if R::LOOKS_BACK && state & RED != 0 {
                 self.rule.touch(value);
             }
         }
-        if absent > 0 {
+        if there == 0 {
             for this in start..end {
                 self.bring(this, end)?;
             }
@@ -120,14 +121,12 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
             self.compute(value);
             self.hold();
         }
-        for this in start..end {
-            let value = schedule.value(this);
-            let next = schedule.next[this as usize];
-            self.advance(value, next);
+        for (operand, &next) in operands.iter().zip(&schedule.next[start as usize..end as usize]) {
+            self.advance(operand & !FIRST, next);
         }
         self.rule.enter(value);
         self.state[value as usize] = RED;
-        self.advance(value, schedule.firsts()[step]);
+        self.advance(value, schedule.firsts[step]);
         Ok(())
     }
 
@@ -185,6 +184,7 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
         Ok(())
     }
 
+    #[inline]
     fn compute(&mut self, value: u32) {
         self.push(Op::Compute, value);
         self.count.computations += 1;
@@ -242,13 +242,14 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
         self.count.model.blue_persists
     }
 
+    #[inline]
     fn delete(&mut self, value: u32) {
         self.push(Op::Delete, value);
         self.words -= self.weight(value);
     }
 
     /// A value has been used, or computed.
-    #[inline]
+    #[inline(always)]
     fn advance(&mut self, value: u32, next: u32) {
         let state = self.state[value as usize] & (RED | BLUE);
         self.state[value as usize] = next << BITS | state;
@@ -264,6 +265,7 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
     }
 
     /// A value in fast memory has no more uses.
+    #[inline]
     fn end(&mut self, value: u32) {
         self.rule.leave(value, None);
         let (dirty, output, model) = self.fate(value);
@@ -289,7 +291,7 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
     fn unused_outputs(&mut self) -> Result<()> {
         let schedule = self.schedule;
         for value in schedule.steps()..schedule.vertices.len() {
-            if schedule.firsts()[value] == NEVER && self.state[value] & BLUE == 0 {
+            if schedule.firsts[value] == NEVER && self.state[value] & BLUE == 0 {
                 let value = value as u32;
                 self.make_room(self.weight(value), NEVER)?;
                 self.compute(value);

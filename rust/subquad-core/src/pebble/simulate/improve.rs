@@ -112,7 +112,7 @@ impl Improver {
     }
 
     fn count(&self, pulse: &Pulse) -> Result<Count> {
-        let schedule = Schedule::link(&self.dag, self.order.clone(), pulse)?;
+        let schedule = Schedule::link(&self.dag, self.places.clone(), self.order.clone(), pulse)?;
         let rule = Belady::<1>::new(schedule.operands.len());
         Ok(Engine::new((&schedule, self.memory, self.model), rule, ()).run(pulse)?.0)
     }

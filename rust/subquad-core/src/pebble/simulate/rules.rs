@@ -9,6 +9,8 @@ use super::schedule::{FIRST, Schedule};
 pub(super) trait Rule {
     /// Does it look at future uses?
     const FORESEES: bool = false;
+    /// Does it want to know of every use?
+    const LOOKS_BACK: bool = false;
 
     /// A value is about to be used, and is there.
     fn touch(&mut self, _value: u32) {}
@@ -140,6 +142,8 @@ impl Queue {
 }
 
 impl Rule for Queue {
+    const LOOKS_BACK: bool = true;
+
     fn touch(&mut self, value: u32) {
         if self.renew {
             self.unlink(value);

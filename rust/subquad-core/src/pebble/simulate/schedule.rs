@@ -7,13 +7,6 @@ use super::{Policy, on_this_thread};
 use crate::par::Pulse;
 use crate::{Error, Par, Result};
 
-/// What is known of a vertex: its value, if it has one, and the end of the list of its uses.
-#[derive(Clone, Copy)]
-struct Place {
-    value: u32,
-    end: u32,
-}
-
 /// A use that does not come, or a value that is not known yet.
 pub(super) const NEVER: u32 = (1 << 30) - 1;
 /// Bit of the first use of a step.
@@ -24,10 +17,9 @@ const PATIENCE: usize = 1 << 16;
 /// An order, checked and prepared: it can be counted for many sizes of memory and rules. 12 bytes per use and
 /// vertex.
 ///
-/// Values are numbered as they come: what is computed by its place in the order, then sources by first use, then outputs that are
-/// sources and of no use.
-/// Uses are numbered likewise, step by step. So what a step touches lies close together whatever the numbers of
-/// the graph, and the future of a value is one number.
+/// Values are numbered as they come: what is computed by its place in the order, then sources by first use, then
+/// outputs that are sources and of no use. Uses are numbered likewise, step by step. So what a step touches lies
+/// close together whatever the numbers of the graph, and the future of a value is one number.
 pub struct Schedule<'a> {
     pub(super) dag: &'a Dag,
     /// The vertex of a value.
@@ -36,8 +28,10 @@ pub struct Schedule<'a> {
     pub(super) starts: Vec<u32>,
     /// The value of every use, and whether it is the [`FIRST`] of its step.
     pub(super) operands: Vec<u32>,
-    /// For every use the next one of its value; then, for every value, the first.
+    /// For every use the next one of its value.
     pub(super) next: Vec<u32>,
+    /// For every value its first use.
+    pub(super) firsts: Vec<u32>,
 }
 
 impl<'a> Schedule<'a> {
@@ -52,8 +46,8 @@ impl<'a> Schedule<'a> {
     pub fn new(dag: &'a Dag, order: &[u32], par: Par) -> Result<Self> {
         check(dag)?;
         let needed = needed(dag);
-        let kept = select(dag, order, needed.as_deref())?;
-        on_this_thread(par, |pulse| Self::link(dag, kept, pulse)).map_err(|err| match err {
+        let (places, kept) = places(dag, order, needed.as_deref())?;
+        on_this_thread(par, |pulse| Self::link(dag, places, kept, pulse)).map_err(|err| match err {
             // The order may hold vertices that are skipped.
             Error::Operand { vertex, operand, .. } => {
                 let index = order.iter().position(|&v| v == vertex).unwrap_or(0);
@@ -63,62 +57,55 @@ impl<'a> Schedule<'a> {
         })
     }
 
-    /// Of vertices that are computed, and are all that are needed.
-    pub(super) fn link(dag: &'a Dag, order: Vec<u32>, pulse: &Pulse) -> Result<Self> {
-        let mut vertices = order;
-        let mut places = vec![Place { value: NEVER, end: 0 }; dag.num_vertices()];
-        let steps = vertices.len();
+    /// Of the vertices that are computed, all that are needed, and the place of each in the order; others have
+    /// none.
+    pub(super) fn link(
+        dag: &'a Dag,
+        places: Vec<u32>,
+        order: Vec<u32>,
+        pulse: &Pulse,
+    ) -> Result<Self> {
+        let (mut values, mut vertices) = (places, order);
+        let steps = vertices.len() as u32;
         let (rows, items) = dag.pred_rows();
-        let mut starts = Vec::with_capacity(steps + 1);
+        let mut starts = Vec::with_capacity(vertices.len() + 1);
         let mut operands: Vec<u32> = Vec::with_capacity(items.len());
-        // The uses of a value are a list that is built at its end; it begins behind the uses of the graph.
-        let uses = items.len();
-        let mut next = vec![NEVER; uses + dag.num_vertices()];
-        for (value, &v) in vertices.iter().enumerate() {
-            places[v as usize] = Place { value: value as u32, end: (uses + value) as u32 };
-        }
         for step in 0..steps {
-            if step % PATIENCE == 0 && pulse.stopped() {
+            if step as usize % PATIENCE == 0 && pulse.stopped() {
                 return Err(Error::Stopped);
             }
-            let v = vertices[step] as usize;
-            let mut first = FIRST;
-            starts.push(operands.len() as u32);
+            let vertex = vertices[step as usize];
+            let row = &items[rows[vertex as usize]..rows[vertex as usize + 1]];
+            let start = operands.len();
+            starts.push(start as u32);
             // Numbers of sources are often the lowest, and the last use of a step is the first to be evicted.
-            for &u in items[rows[v]..rows[v + 1]].iter().rev() {
-                let place = &mut places[u as usize];
-                if place.value >= step as u32 && place.value < steps as u32 {
-                    return Err(Error::Operand { index: step, vertex: v as u32, operand: u });
-                }
-                if place.value == NEVER {
-                    let value = vertices.len();
-                    *place = Place { value: value as u32, end: (uses + value) as u32 };
+            operands.extend(row.iter().rev().map(|&u| values[u as usize]));
+            for (value, &u) in operands[start..].iter_mut().zip(row.iter().rev()) {
+                if *value == NEVER {
+                    *value = vertices.len() as u32;
+                    values[u as usize] = *value;
                     vertices.push(u);
+                } else if *value >= step && *value < steps {
+                    return Err(Error::Operand { index: step as usize, vertex, operand: u });
                 }
-                let this = operands.len() as u32;
-                next[place.end as usize] = this;
-                place.end = this;
-                operands.push(place.value | first);
-                first = 0;
             }
+            operands[start] |= FIRST;
         }
         starts.push(operands.len() as u32);
-        let unused = |&v: &u32| places[v as usize].value == NEVER && dag.is_source(v);
+        let unused = |&v: &u32| values[v as usize] == NEVER && dag.is_source(v);
         vertices.extend(dag.outputs().filter(unused));
-        // What is not needed has no uses, and values were numbered behind all uses of the graph.
-        next.copy_within(uses..uses + vertices.len(), operands.len());
-        next.truncate(operands.len() + vertices.len());
-        Ok(Self { dag, vertices, starts, operands, next })
+        // From the last use to the first: what is known of a value is its next use.
+        let mut firsts = vec![NEVER; vertices.len()];
+        let mut next = vec![NEVER; operands.len()];
+        for (this, (next, operand)) in next.iter_mut().zip(&operands).enumerate().rev() {
+            *next = std::mem::replace(&mut firsts[(operand & !FIRST) as usize], this as u32);
+        }
+        Ok(Self { dag, vertices, starts, operands, next, firsts })
     }
 
     /// How many values are computed.
     pub fn steps(&self) -> usize {
         self.starts.len() - 1
-    }
-
-    /// The first use of every value.
-    pub(super) fn firsts(&self) -> &[u32] {
-        &self.next[self.operands.len()..]
     }
 
     /// The value of a use.
@@ -223,27 +210,30 @@ fn needed(dag: &Dag) -> Option<Vec<bool>> {
     (0..dag.num_vertices() as u32).any(useless).then(|| dag.needed())
 }
 
-/// The order without what is skipped.
-fn select(dag: &Dag, order: &[u32], needed: Option<&[bool]>) -> Result<Vec<u32>> {
+/// Where in the order each vertex is computed, [`NEVER`] for the others, and the order without what is
+/// skipped.
+fn places(dag: &Dag, order: &[u32], needed: Option<&[bool]>) -> Result<(Vec<u32>, Vec<u32>)> {
     let vertices = dag.num_vertices();
     let computed = |v: u32| !dag.is_source(v) && needed.is_none_or(|needed| needed[v as usize]);
-    let mut seen = vec![false; vertices];
+    let mut places = vec![NEVER; vertices];
     let mut kept = Vec::with_capacity(vertices);
     for (index, &v) in order.iter().enumerate() {
-        if v as usize >= vertices {
+        let Some(place) = places.get_mut(v as usize) else {
             return Err(Error::Vertex { name: "order", index, vertex: u64::from(v), vertices });
-        }
+        };
         if !computed(v) {
             continue;
         }
-        if std::mem::replace(&mut seen[v as usize], true) {
+        if *place != NEVER {
             let times = order.iter().filter(|&&u| u == v).count();
             return Err(Error::NotOnce { vertex: v, times });
         }
+        *place = kept.len() as u32;
         kept.push(v);
     }
-    match (0..vertices as u32).find(|&v| !seen[v as usize] && computed(v)) {
+    let missing = |&v: &u32| places[v as usize] == NEVER && computed(v);
+    match (0..vertices as u32).find(missing) {
         Some(vertex) => Err(Error::NotOnce { vertex, times: 0 }),
-        None => Ok(kept),
+        None => Ok((places, kept)),
     }
 }
