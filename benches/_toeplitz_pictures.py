@@ -48,7 +48,7 @@ def draw_pays(found: Row, path: Path) -> None:
         rows = [r for r in found["general"] if (r["entries"], r["degree"]) == (entries, degree)]
         curve(left, rows, number, f"{entries} entries, degree {degree}")
     for number, kind in enumerate(dict.fromkeys(row["kind"] for row in found["biases"])):
-        rows = [row for row in found["biases"] if row["kind"] == kind]
+        rows = [r for r in found["biases"] if r["kind"] == kind and r["ratio"] is not None]
         curve(right, rows, number, f"{kind}: {rows[0]['route']}")
     left.set_title("a matrix for every lag, by transforms")
     right.set_title("a bias, d = 16, degree 2")

@@ -62,6 +62,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count as if there were so many tokens that every way saves operations, a split the most."""
     monkeypatch.setattr(planning, "_operations", lambda route, cost, features: 1.0)
     monkeypatch.setattr(planning, "_transforms", lambda lags: 1e4)
+    monkeypatch.setattr(planning, "_PER_TOKEN", 0.0)
 
 
 def heads(queries: int = TOKENS, keys: int = TOKENS, seed: int = 0) -> Heads:

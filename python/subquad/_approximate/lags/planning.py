@@ -28,6 +28,8 @@ _SIZES, _FEW = (192, 384, 960, 1920, 3840), 32
 _FOR_SPLIT = 0.2
 # Operations that an exact row takes besides, for every key.
 _FOR_ROW = 50.0
+# Operations that take as long as bounds and splits do, for every query and key.
+_PER_TOKEN = 4e4
 # Degrees that are looked at, and the numbers that sums may take.
 _DEGREES, _NUMBERS = 10, 1 << 27
 
@@ -50,6 +52,7 @@ def choose_lags(measures: Measures, wish: Wish, cost: Cost) -> tuple[LagDivision
     """Return the cheapest division that is cheaper than all keys, or None; and the numbers behind it."""
     head = cost.head
     exact = cost.exact(len(head.query))
+    besides = cost.overhead + _PER_TOKEN * (len(head.query) + len(head.key))
     best: LagDivision | None = None
     largest = float(measures.logits.max(initial=0.0))
     for degree in range(1, _DEGREES + 1):
@@ -57,12 +60,12 @@ def choose_lags(measures: Measures, wish: Wish, cost: Cost) -> tuple[LagDivision
         if p is None:
             continue
         for route, flops in sorted(_ways(wish, cost, degree), key=lambda way: way[1]):
-            if flops + cost.overhead >= (exact if best is None else best.flops):
+            if flops >= (exact - besides if best is None else best.flops):
                 break
             found = divide(measures, wish, route, p, cost, flops)
             if found is not None and (best is None or found.flops < best.flops):
                 best = found
-    if best is not None and best.flops + cost.overhead < exact:
+    if best is not None and best.flops + besides < exact:
         return best, ""
     return None, _refusal(measures, wish, best, cost)
 
