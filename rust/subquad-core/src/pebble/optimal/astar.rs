@@ -122,7 +122,7 @@ impl<const N: usize> AStar<N> {
         let Some(&width) = WIDTHS.get(self.tried) else { return false };
         let layers = u64::from((self.game.all - self.game.given).len());
         let bytes = width * 64 * size_of::<Child<N>>();
-        let share = if self.tried < 2 { 0 } else { width as u64 * layers };
+        let share = if self.tried < 2 { 0 } else { 4 * width as u64 * layers };
         self.expanded >= share && (bytes as u64) < self.max_bytes / 2
     }
 
