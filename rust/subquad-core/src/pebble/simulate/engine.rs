@@ -2,6 +2,8 @@
 
 mod slide;
 
+use std::ops::Range;
+
 use super::super::{Count, Model, Move, Op, Outputs, Sources};
 use super::rules::Rule;
 use super::schedule::{FIRST, NEVER, Schedule};
@@ -51,7 +53,7 @@ pub(super) struct Engine<'a, R, S> {
     kept: Vec<u32>,
     words: u64,
     /// If pebbles slide: words after a computation, unless the next move slides one of its operands.
-    doubt: Option<(u64, u32)>,
+    doubt: Option<(u64, Range<u32>)>,
     count: Count,
 }
 
@@ -82,22 +84,26 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
     }
 
     pub(super) fn run(mut self, pulse: &Pulse) -> Result<(Count, S)> {
+        let mut start = 0;
         for step in 0..self.schedule.steps() {
             // What a stopped task returns is thrown away.
             if step % PATIENCE == 0 && pulse.stopped() {
                 return Err(Error::Stopped);
             }
-            self.step(step)?;
+            start = self.step(step, start)?;
         }
         self.unused_outputs()?;
         self.settle(None);
         Ok((self.count, self.sink))
     }
 
+    /// Computes a value whose operands are the uses from `start` on; returns where they end.
     #[inline]
-    fn step(&mut self, step: usize) -> Result<()> {
+    fn step(&mut self, step: usize, start: u32) -> Result<u32> {
         let schedule = self.schedule;
-        let (start, end) = (schedule.starts[step], schedule.starts[step + 1]);
+        let rest = &schedule.operands[start as usize + 1..];
+        let others = rest.iter().position(|operand| operand & FIRST != 0).unwrap_or(rest.len());
+        let end = start + 1 + others as u32;
         let operands = &schedule.operands[start as usize..end as usize];
         let mut there = RED;
         for operand in operands {
@@ -127,7 +133,7 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
         self.rule.enter(value);
         self.state[value as usize] = RED;
         self.advance(value, schedule.firsts[step]);
-        Ok(())
+        Ok(end)
     }
 
     #[inline]
@@ -291,7 +297,8 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
     fn unused_outputs(&mut self) -> Result<()> {
         let schedule = self.schedule;
         for value in schedule.steps()..schedule.vertices.len() {
-            if schedule.firsts[value] == NEVER && self.state[value] & BLUE == 0 {
+            let output = schedule.dag.is_output(schedule.vertices[value]);
+            if output && schedule.firsts[value] == NEVER && self.state[value] & BLUE == 0 {
                 let value = value as u32;
                 self.make_room(self.weight(value), NEVER)?;
                 self.compute(value);

@@ -11,7 +11,7 @@ use super::super::{Count, Dag, Model};
 use super::engine::Engine;
 use super::on_this_thread;
 use super::rules::Belady;
-use super::schedule::{NEVER, Schedule};
+use super::schedule::{Numbers, Schedule};
 use crate::par::Pulse;
 use crate::{Par, Result};
 
@@ -24,15 +24,11 @@ pub struct Improver {
     /// Orders to look at, in all, and looked at so far.
     budget: u64,
     evaluations: u64,
-    order: Vec<u32>,
+    /// The order, and where in it a vertex is.
+    numbers: Numbers,
     cost: u64,
-    /// Where in the order a vertex is; sources are nowhere.
-    places: Vec<u32>,
     best: (Vec<u32>, Count),
 }
-
-/// Of a vertex that is not in the order: after all that are.
-const NOWHERE: u32 = NEVER;
 
 impl Improver {
     /// A search from an order, for [`Policy::Belady`](super::Policy::Belady), that looks at `budget` others; what it
@@ -49,16 +45,14 @@ impl Improver {
         budget: u64,
         seed: u64,
     ) -> Result<Self> {
-        let schedule = Schedule::new(&dag, order, Par::seq())?;
-        let count = schedule.count(memory, super::Policy::Belady, model, Par::seq())?;
-        let order = schedule.vertices[..schedule.steps()].to_vec();
-        let mut places = vec![NOWHERE; dag.num_vertices()];
-        for (place, &v) in order.iter().enumerate() {
-            places[v as usize] = place as u32;
-        }
+        let (numbers, count) = {
+            let schedule = Schedule::new(&dag, order, Par::seq())?;
+            let count = schedule.count(memory, super::Policy::Belady, model, Par::seq())?;
+            (schedule.numbers(), count)
+        };
         let (random, cost) = (Random::new(seed), count.loads + count.stores);
-        let best = (order.clone(), count);
-        Ok(Self { dag, memory, model, random, budget, evaluations: 0, order, cost, places, best })
+        let best = (numbers.order().to_vec(), count);
+        Ok(Self { dag, memory, model, random, budget, evaluations: 0, numbers, cost, best })
     }
 
     /// Looks at up to `evaluations` more orders; is there any of the budget left?
@@ -106,14 +100,14 @@ impl Improver {
         let count = count?;
         self.cost = count.loads + count.stores;
         if self.cost < self.best.1.loads + self.best.1.stores {
-            self.best = (self.order.clone(), count);
+            self.best = (self.numbers.order().to_vec(), count);
         }
         Ok(())
     }
 
     fn count(&self, pulse: &Pulse) -> Result<Count> {
-        let schedule = Schedule::link(&self.dag, self.places.clone(), self.order.clone(), pulse)?;
-        let rule = Belady::<1>::new(schedule.operands.len());
+        let schedule = Schedule::link(&self.dag, self.numbers.clone(), pulse)?;
+        let rule = Belady::<1>::new(schedule.next.len());
         Ok(Engine::new((&schedule, self.memory, self.model), rule, ()).run(pulse)?.0)
     }
 
@@ -124,7 +118,7 @@ impl Improver {
 
     /// A block of the order, and where it may go: half of them one vertex, the others up to a quarter of all.
     fn draw(&mut self) -> Option<(usize, usize, usize)> {
-        let steps = self.order.len();
+        let steps = self.numbers.order().len();
         let first = self.random.below(steps);
         let length = if self.random.below(2) == 0 {
             1
@@ -147,16 +141,16 @@ impl Improver {
 
     /// The places between the last operand of a block and its first user.
     fn window(&self, first: usize, last: usize) -> (usize, usize) {
-        let (mut lowest, mut highest) = (0, self.order.len());
-        for &v in &self.order[first..last] {
+        let (mut lowest, mut highest) = (0, self.numbers.order().len());
+        for &v in &self.numbers.order()[first..last] {
             for &u in self.dag.preds(v) {
-                let place = self.places[u as usize] as usize;
+                let place = self.numbers.values[u as usize] as usize;
                 if place < first {
                     lowest = lowest.max(place + 1);
                 }
             }
             for &w in self.dag.succs(v) {
-                let place = self.places[w as usize] as usize;
+                let place = self.numbers.values[w as usize] as usize;
                 if place >= last {
                     highest = highest.min(place);
                 }
@@ -168,13 +162,14 @@ impl Improver {
     /// Moves a block, so that it begins at `to`.
     fn shift(&mut self, first: usize, length: usize, to: usize) {
         let changed = first.min(to)..(first.max(to) + length);
+        let Numbers { values, vertices, .. } = &mut self.numbers;
         if to < first {
-            self.order[changed.clone()].rotate_right(length);
+            vertices[changed.clone()].rotate_right(length);
         } else {
-            self.order[changed.clone()].rotate_left(length);
+            vertices[changed.clone()].rotate_left(length);
         }
         for place in changed {
-            self.places[self.order[place] as usize] = place as u32;
+            values[vertices[place] as usize] = place as u32;
         }
     }
 }

@@ -17,16 +17,16 @@ const PATIENCE: usize = 1 << 16;
 /// An order, checked and prepared: it can be counted for many sizes of memory and rules. 12 bytes per use and
 /// vertex.
 ///
-/// Values are numbered as they come: what is computed by its place in the order, then sources by first use, then
-/// outputs that are sources and of no use. Uses are numbered likewise, step by step. So what a step touches lies
-/// close together whatever the numbers of the graph, and the future of a value is one number.
+/// Values are numbered as they come: what is computed by its place in the order, then sources. Uses are numbered
+/// likewise, step by step. So what a step touches lies close together whatever the numbers of the graph, and the
+/// future of a value is one number.
 pub struct Schedule<'a> {
     pub(super) dag: &'a Dag,
     /// The vertex of a value.
     pub(super) vertices: Vec<u32>,
-    /// The first use of every step, and how many there are.
-    pub(super) starts: Vec<u32>,
-    /// The value of every use, and whether it is the [`FIRST`] of its step.
+    /// How many values are computed.
+    steps: usize,
+    /// The value of every use, and whether it is the [`FIRST`] of its step, which the end of all is too.
     pub(super) operands: Vec<u32>,
     /// For every use the next one of its value.
     pub(super) next: Vec<u32>,
@@ -46,8 +46,8 @@ impl<'a> Schedule<'a> {
     pub fn new(dag: &'a Dag, order: &[u32], par: Par) -> Result<Self> {
         check(dag)?;
         let needed = needed(dag);
-        let (places, kept) = places(dag, order, needed.as_deref())?;
-        on_this_thread(par, |pulse| Self::link(dag, places, kept, pulse)).map_err(|err| match err {
+        let numbers = Numbers::new(dag, order, needed.as_deref())?;
+        on_this_thread(par, |pulse| Self::link(dag, numbers, pulse)).map_err(|err| match err {
             // The order may hold vertices that are skipped.
             Error::Operand { vertex, operand, .. } => {
                 let index = order.iter().position(|&v| v == vertex).unwrap_or(0);
@@ -57,55 +57,51 @@ impl<'a> Schedule<'a> {
         })
     }
 
-    /// Of the vertices that are computed, all that are needed, and the place of each in the order; others have
-    /// none.
-    pub(super) fn link(
-        dag: &'a Dag,
-        places: Vec<u32>,
-        order: Vec<u32>,
-        pulse: &Pulse,
-    ) -> Result<Self> {
-        let (mut values, mut vertices) = (places, order);
-        let steps = vertices.len() as u32;
+    pub(super) fn link(dag: &'a Dag, numbers: Numbers, pulse: &Pulse) -> Result<Self> {
+        let Numbers { values, vertices, steps } = numbers;
         let (rows, items) = dag.pred_rows();
-        let mut starts = Vec::with_capacity(vertices.len() + 1);
-        let mut operands: Vec<u32> = Vec::with_capacity(items.len());
-        for step in 0..steps {
-            if step as usize % PATIENCE == 0 && pulse.stopped() {
+        let mut operands: Vec<u32> = Vec::with_capacity(items.len() + 1);
+        for (step, &v) in vertices[..steps].iter().enumerate() {
+            if step % PATIENCE == 0 && pulse.stopped() {
                 return Err(Error::Stopped);
             }
-            let vertex = vertices[step as usize];
-            let row = &items[rows[vertex as usize]..rows[vertex as usize + 1]];
-            let start = operands.len();
-            starts.push(start as u32);
+            let (start, left) = (operands.len(), steps - step);
+            let mut late = false;
             // Numbers of sources are often the lowest, and the last use of a step is the first to be evicted.
-            operands.extend(row.iter().rev().map(|&u| values[u as usize]));
-            for (value, &u) in operands[start..].iter_mut().zip(row.iter().rev()) {
-                if *value == NEVER {
-                    *value = vertices.len() as u32;
-                    values[u as usize] = *value;
-                    vertices.push(u);
-                } else if *value >= step && *value < steps {
-                    return Err(Error::Operand { index: step as usize, vertex, operand: u });
-                }
-            }
+            operands.extend(items[rows[v as usize]..rows[v as usize + 1]].iter().rev().map(|&u| {
+                let value = values[u as usize];
+                late |= (value.wrapping_sub(step as u32) as usize) < left;
+                value
+            }));
             operands[start] |= FIRST;
+            if late {
+                return Err(first_late(dag, &values, step, v));
+            }
         }
-        starts.push(operands.len() as u32);
-        let unused = |&v: &u32| values[v as usize] == NEVER && dag.is_source(v);
-        vertices.extend(dag.outputs().filter(unused));
         // From the last use to the first: what is known of a value is its next use.
-        let mut firsts = vec![NEVER; vertices.len()];
-        let mut next = vec![NEVER; operands.len()];
+        let mut firsts = values;
+        firsts.truncate(vertices.len());
+        firsts.fill(NEVER);
+        let mut next = vec![0; operands.len()];
         for (this, (next, operand)) in next.iter_mut().zip(&operands).enumerate().rev() {
             *next = std::mem::replace(&mut firsts[(operand & !FIRST) as usize], this as u32);
         }
-        Ok(Self { dag, vertices, starts, operands, next, firsts })
+        operands.push(FIRST);
+        Ok(Self { dag, vertices, steps, operands, next, firsts })
     }
 
     /// How many values are computed.
     pub fn steps(&self) -> usize {
-        self.starts.len() - 1
+        self.steps
+    }
+
+    /// The order as it is numbered.
+    pub(super) fn numbers(&self) -> Numbers {
+        let mut values = vec![NEVER; self.dag.num_vertices()];
+        for (value, &v) in self.vertices.iter().enumerate() {
+            values[v as usize] = value as u32;
+        }
+        Numbers { values, vertices: self.vertices.clone(), steps: self.steps }
     }
 
     /// The value of a use.
@@ -168,7 +164,7 @@ impl<'a> Schedule<'a> {
         sink: impl Fn() -> S + Sync,
     ) -> Result<(Count, S)> {
         let game = (self, memory, model);
-        let uses = self.operands.len();
+        let uses = self.next.len();
         match policy {
             Policy::Belady => {
                 on_this_thread(par, |p| Engine::new(game, Belady::<1>::new(uses), sink()).run(p))
@@ -210,30 +206,58 @@ fn needed(dag: &Dag) -> Option<Vec<bool>> {
     (0..dag.num_vertices() as u32).any(useless).then(|| dag.needed())
 }
 
-/// Where in the order each vertex is computed, [`NEVER`] for the others, and the order without what is
-/// skipped.
-fn places(dag: &Dag, order: &[u32], needed: Option<&[bool]>) -> Result<(Vec<u32>, Vec<u32>)> {
-    let vertices = dag.num_vertices();
-    let computed = |v: u32| !dag.is_source(v) && needed.is_none_or(|needed| needed[v as usize]);
-    let mut places = vec![NEVER; vertices];
-    let mut kept = Vec::with_capacity(vertices);
-    for (index, &v) in order.iter().enumerate() {
-        let Some(place) = places.get_mut(v as usize) else {
-            return Err(Error::Vertex { name: "order", index, vertex: u64::from(v), vertices });
-        };
-        if !computed(v) {
-            continue;
-        }
-        if *place != NEVER {
-            let times = order.iter().filter(|&&u| u == v).count();
-            return Err(Error::NotOnce { vertex: v, times });
-        }
-        *place = kept.len() as u32;
-        kept.push(v);
+/// The refusal of a step one of whose operands is not computed before.
+fn first_late(dag: &Dag, values: &[u32], step: usize, vertex: u32) -> Error {
+    let late = |&&u: &&u32| !dag.is_source(u) && values[u as usize] as usize >= step;
+    let operand = dag.preds(vertex).iter().find(late).copied().unwrap_or(vertex);
+    Error::Operand { index: step, vertex, operand }
+}
+
+/// The values of vertices, the vertices of values, and how many are computed: those are the first.
+#[derive(Clone)]
+pub(super) struct Numbers {
+    /// [`NEVER`] for what is not needed.
+    pub(super) values: Vec<u32>,
+    pub(super) vertices: Vec<u32>,
+    pub(super) steps: usize,
+}
+
+impl Numbers {
+    /// What is computed.
+    pub(super) fn order(&self) -> &[u32] {
+        &self.vertices[..self.steps]
     }
-    let missing = |&v: &u32| places[v as usize] == NEVER && computed(v);
-    match (0..vertices as u32).find(missing) {
-        Some(vertex) => Err(Error::NotOnce { vertex, times: 0 }),
-        None => Ok((places, kept)),
+
+    /// Checks that an order holds what is needed once.
+    fn new(dag: &Dag, order: &[u32], needed: Option<&[bool]>) -> Result<Self> {
+        let count = dag.num_vertices();
+        let skipped = |v: u32| dag.is_source(v) || needed.is_some_and(|needed| !needed[v as usize]);
+        let mut values = vec![NEVER; count];
+        let mut vertices = Vec::with_capacity(count);
+        for (index, &v) in order.iter().enumerate() {
+            let Some(value) = values.get_mut(v as usize) else {
+                let vertex = u64::from(v);
+                return Err(Error::Vertex { name: "order", index, vertex, vertices: count });
+            };
+            if skipped(v) {
+                continue;
+            }
+            if *value != NEVER {
+                let times = order.iter().filter(|&&u| u == v).count();
+                return Err(Error::NotOnce { vertex: v, times });
+            }
+            *value = vertices.len() as u32;
+            vertices.push(v);
+        }
+        let steps = vertices.len();
+        for (v, value) in values.iter_mut().enumerate().filter(|(_, value)| **value == NEVER) {
+            if dag.is_source(v as u32) {
+                *value = vertices.len() as u32;
+                vertices.push(v as u32);
+            } else if !skipped(v as u32) {
+                return Err(Error::NotOnce { vertex: v as u32, times: 0 });
+            }
+        }
+        Ok(Self { values, vertices, steps })
     }
 }

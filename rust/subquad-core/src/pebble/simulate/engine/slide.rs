@@ -50,7 +50,7 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
         }
         let Some((operand, next)) = slid else {
             self.compute(value);
-            self.doubt = Some((self.words, value));
+            self.doubt = Some((self.words, uses));
             return Ok(());
         };
         let (_, output, model) = self.fate(operand);
@@ -92,9 +92,7 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
 
     /// Counts the words after the last computation, unless this move makes it slide.
     pub(super) fn settle(&mut self, next: Option<(Op, u32)>) {
-        let Some((words, step)) = self.doubt.take() else { return };
-        let step = step as usize;
-        let mut uses = self.schedule.starts[step]..self.schedule.starts[step + 1];
+        let Some((words, mut uses)) = self.doubt.take() else { return };
         let slides = next.is_some_and(|(op, value)| {
             op == Op::Delete && uses.any(|this| self.schedule.value(this) == value)
         });
