@@ -172,7 +172,7 @@ def test_arguments_are_refused() -> None:
         order(dag, "blocked")
     with pytest.raises(ValueError, match="`block` must be a power of two, at least 2, got 3"):
         order(Dag.fft(8), "blocked", block=3)
-    with pytest.raises(ValueError, match=r"`memory` must be at least 3 .* got 2"):
+    with pytest.raises(ValueError, match="`memory` must be at least 3, got 2"):
         improve_order(dag, [1, 2, 3], 2)
     with pytest.raises(ValueError, match="before its operand"):
         improve_order(dag, [3, 2, 1], 3)
