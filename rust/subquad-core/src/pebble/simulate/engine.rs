@@ -83,7 +83,12 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
         }
     }
 
-    pub(super) fn run(mut self, pulse: &Pulse) -> Result<(Count, S)> {
+    pub(super) fn run(self, pulse: &Pulse) -> Result<(Count, S)> {
+        self.run_until(u64::MAX, pulse)
+    }
+
+    /// Ends early, with a count that is above the limit, if it is going to be.
+    pub(super) fn run_until(mut self, limit: u64, pulse: &Pulse) -> Result<(Count, S)> {
         let mut start = 0;
         for step in 0..self.schedule.steps() {
             // What a stopped task returns is thrown away.
@@ -91,6 +96,9 @@ impl<'a, R: Rule, S: Sink> Engine<'a, R, S> {
                 return Err(Error::Stopped);
             }
             start = self.step(step, start)?;
+            if self.count.loads + self.count.stores > limit {
+                return Ok((self.count, self.sink));
+            }
         }
         self.unused_outputs()?;
         self.settle(None);
