@@ -151,6 +151,7 @@ impl PebbleAttention {
     }
 
     /// Words that a cache of `memory` words moves, in lines of `line` words.
+    #[allow(clippy::too_many_arguments)]
     fn replay(
         &self,
         py: Python<'_>,
