@@ -123,7 +123,7 @@ def draw_overflow(found: Row, path: Path) -> None:
         ticks = [0.25, 1, 4, 16]
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.set_xlim(0.25, 32)
-        axis.set_ylim(0, 1.4)
+        axis.set_ylim(0, 1.5)
         axis.set_xlabel("fast memory M / d²")
         axis.grid(alpha=0.3)
     left.set_title("blocks by the rule c = ⌈M / 4d⌉, r = min(c, d)")

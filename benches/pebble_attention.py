@@ -53,7 +53,7 @@ def executions() -> Row:
                 for row in core.plans(sorted(memories), WORDS, direction):
                     for name, best in row:
                         # What has few words in a block takes long: n^2 d steps.
-                        if best is None or best[1][3] / max(best[1][2], 1) ** 0.5 > 3e9:
+                        if best is None or best[1][3] / max(best[1][2], 1) ** 0.5 > 1e8:
                             continue
                         sizes = [size for _, size in best[0][1]]
                         found = core.count(name, sizes, best[1][2], WORDS, direction)
