@@ -241,8 +241,8 @@ def test_blocks_for_a_cache_are_smaller_and_do_not_thrash() -> None:
 @pytest.mark.parametrize("direction", ["backward", "loss"])
 def test_every_direction_has_blocks_for_a_cache(direction: str) -> None:
     options: dict[str, Any] = {"direction": direction, "unit": "bytes"}
-    cached = attention_plan(4096, 64, 32 * 1024, cache="lru", **options)
-    assert cached.words >= attention_plan(4096, 64, 32 * 1024, **options).words
+    cached = attention_plan(4096, 32, 8 * 1024, cache="lru", **options)
+    assert cached.words >= attention_plan(4096, 32, 8 * 1024, **options).words
     assert cached.replayed is not None
     assert cached.replayed < 2.0
 

@@ -27,7 +27,6 @@ impl DenseProduct {
         transposed: bool,
     ) -> Step {
         for rows in pieces(self.rows, self.side) {
-            m.pulse()?;
             for cols in pieces(self.cols, self.side) {
                 let mut sums = m.alloc(Class::Accumulator, rows.len(), cols.len())?;
                 for k in 0..self.inner {

@@ -74,7 +74,6 @@ impl Family for Flash1 {
         let largest = m.scratch("largest scores", (p.rows(), 1), Class::Statistic);
         let sum = m.scratch("sums of exponentials", (p.rows(), 1), Class::Statistic);
         for keys in pieces(p.keys(), self.keys) {
-            m.pulse()?;
             let key = m.load(arrays.key, keys.clone(), 0..p.width)?;
             let value = m.load(arrays.value, keys.clone(), 0..p.width)?;
             for rows in pieces(p.rows(), self.rows) {

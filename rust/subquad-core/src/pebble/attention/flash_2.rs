@@ -58,7 +58,6 @@ impl Family for Flash2 {
         arrays: Forward,
     ) -> Step {
         for rows in pieces(p.rows(), self.rows) {
-            m.pulse()?;
             let query = m.load(arrays.query, rows.clone(), 0..p.width)?;
             let mut out = m.alloc(Class::Accumulator, rows.len(), p.width)?;
             let mut online = Online::new(m, rows.len())?;

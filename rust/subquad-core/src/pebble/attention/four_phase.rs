@@ -107,7 +107,6 @@ impl FourPhase {
     ) -> Step<Array> {
         let stored = p.pairs_array(m, "weights");
         for rows in pieces(p.rows(), self.side) {
-            m.pulse()?;
             let operands = (arrays.query, arrays.key);
             self.scores().panel(p, m, operands, rows, |m, mut tile, block| {
                 let lse = p.load_rows(m, arrays.lse, block, 0..1)?;
@@ -131,7 +130,6 @@ impl FourPhase {
     ) -> Step<Array> {
         let stored = p.pairs_array(m, "slopes");
         for rows in pieces(p.rows(), self.side) {
-            m.pulse()?;
             let operands = (arrays.grad_out, arrays.value);
             self.scores().panel(p, m, operands, rows, |m, mut tile, block| {
                 let sum = p.load_rows(m, sums, block, 0..1)?;

@@ -74,7 +74,6 @@ fn store_slopes<const DATA: bool>(
     stored: Array,
 ) -> Step {
     for rows in pieces(p.rows(), scores.rows) {
-        m.pulse()?;
         let sum = m.load(sums, rows.clone(), 0..1)?;
         let operands = (arrays.grad_out, arrays.value);
         scores.panel(p, m, operands, rows, |m, mut tile, block| {

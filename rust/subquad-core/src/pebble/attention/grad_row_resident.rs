@@ -104,7 +104,6 @@ impl Values {
         stored: Array,
     ) -> Step {
         for keys in pieces(p.keys(), self.keys) {
-            m.pulse()?;
             let value = m.load(arrays.value, keys.clone(), 0..p.width)?;
             let mut grad_value = m.alloc(Class::Accumulator, keys.len(), p.width)?;
             for row in 0..p.rows() {
@@ -147,7 +146,6 @@ pub(super) fn store_weights<const DATA: bool>(
 ) -> Step<Array> {
     let stored = p.pairs_array(m, "weights");
     for rows in pieces(p.rows(), scores.rows()) {
-        m.pulse()?;
         let lse = m.load(arrays.lse, rows.clone(), 0..1)?;
         scores.panel(p, m, (arrays.query, arrays.key), rows, |m, mut tile, block| {
             p.map::<DATA>(&mut tile, block, |i, _, x| (x * p.scale - lse.words[i]).exp());

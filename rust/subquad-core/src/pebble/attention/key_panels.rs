@@ -48,7 +48,6 @@ impl KeyPanels {
         mut slopes: impl FnMut(&mut Memory<DATA>, &Tile, &Tile, &Block) -> Step,
     ) -> Step {
         for keys in pieces(p.keys(), self.keys) {
-            m.pulse()?;
             let mut stay = Stay {
                 key: m.load(arrays.key, keys.clone(), 0..p.width)?,
                 value: m.load(arrays.value, keys.clone(), 0..p.width)?,

@@ -160,7 +160,6 @@ impl Family for LossLargeCache {
         of_keys.run(m, arrays.a3, arrays.y, values, false)?;
         let products = m.scratch("slopes A2", (n, d), Class::Operand);
         for rows in pieces(n, self.rows) {
-            m.pulse()?;
             let panel = Panel {
                 p,
                 projected: m.load(projected, rows.clone(), 0..d)?,

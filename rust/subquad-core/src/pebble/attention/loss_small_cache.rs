@@ -54,7 +54,6 @@ impl LossSmallCache {
         let stored = p.pairs_array(m, "scores");
         let lse = m.scratch("lse", (p.rows(), 1), Class::Statistic);
         for rows in pieces(p.rows(), self.side) {
-            m.pulse()?;
             let mut online = Online::new(m, rows.len())?;
             self.scores().panel(p, m, (projected, keys), rows.clone(), |m, mut tile, block| {
                 p.map::<DATA>(&mut tile, block, |_, _, score| score * p.scale);
@@ -79,7 +78,6 @@ impl LossSmallCache {
     ) -> Step<Array> {
         let stored = p.pairs_array(m, "slopes");
         for rows in pieces(p.rows(), self.side) {
-            m.pulse()?;
             self.scores().panel(p, m, (grad_out, values), rows, |m, tile, block| {
                 p.store_pairs(m, &tile, stored, block, true)?;
                 m.free(tile);
@@ -127,7 +125,7 @@ fn rows<const DATA: bool>(
         m.free(total);
         m.free(sum);
     }
-    m.pulse()
+    Ok(())
 }
 
 impl Family for LossSmallCache {

@@ -134,8 +134,8 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
         }
     }
 
-    /// Asks whether to go on; for outer loops.
-    pub(super) fn pulse(&self) -> Step {
+    /// Asks whether to go on.
+    fn pulse(&self) -> Step {
         if (self.stop)() { Err(Fault::Stopped) } else { Ok(()) }
     }
 
@@ -148,7 +148,8 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
         self.used = needed;
         self.counts.peak = self.counts.peak.max(needed);
         self.counts.steps += 1;
-        Ok(())
+        let between_questions = if DATA { 1 << 8 } else { 1 << 20 };
+        if self.counts.steps.is_multiple_of(between_questions) { self.pulse() } else { Ok(()) }
     }
 
     /// Room for words that are computed.

@@ -76,7 +76,6 @@ impl Family for Naive {
     ) -> Step {
         let weights = p.pairs_array(m, "weights");
         for rows in pieces(p.rows(), self.side) {
-            m.pulse()?;
             let operands = (arrays.query, arrays.key);
             self.scores().panel(p, m, operands, rows, |m, mut tile, block| {
                 p.map::<DATA>(&mut tile, block, |_, _, score| score * p.scale);

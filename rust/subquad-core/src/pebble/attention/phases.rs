@@ -184,7 +184,6 @@ impl Product {
         let (rows, keys) = (p.rows(), p.keys());
         let (height, depth) = if transposed { (keys, rows) } else { (rows, keys) };
         for panel in pieces(height, self.rows) {
-            m.pulse()?;
             for cols in pieces(p.width, self.columns) {
                 let mut sums = m.alloc(Class::Accumulator, panel.len(), cols.len())?;
                 for k in 0..depth {
@@ -259,7 +258,6 @@ pub(super) fn row_sums<const DATA: bool>(
         m.store(&sum, sums, row, 0)?;
         m.free(sum);
     }
-    m.pulse()?;
     Ok(sums)
 }
 

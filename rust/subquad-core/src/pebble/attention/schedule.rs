@@ -264,14 +264,7 @@ impl Schedule {
     ///
     /// [`Error::TooSmall`] for a cache of less than a line, [`Error::Domain`] for a line that is no power of two,
     /// [`Error::Stopped`].
-    pub fn replay(
-        &self,
-        p: &Problem,
-        words: u64,
-        line: u64,
-        ways: usize,
-        par: Par,
-    ) -> Result<u64> {
+    pub fn replay(&self, p: &Problem, words: u64, line: u64, ways: usize, par: Par) -> Result<u64> {
         let recorded = alone(par, |stop| {
             let mut memory = Memory::<false>::new(u64::MAX, Widths::WORDS, stop).record(line);
             let arrays = self.arrays(p, &mut memory, &[]);

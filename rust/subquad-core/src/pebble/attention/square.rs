@@ -74,7 +74,6 @@ impl Family for Square {
     ) -> Step {
         let stored = p.pairs_array(m, "scores");
         for rows in pieces(p.rows(), self.side) {
-            m.pulse()?;
             let mut online = Online::new(m, rows.len())?;
             let operands = (arrays.query, arrays.key);
             self.scores().panel(p, m, operands, rows.clone(), |m, mut tile, block| {

@@ -279,7 +279,7 @@ fn the_least_memory_is_that_of_the_smallest_member() {
 
 #[test]
 fn a_stop_stops() {
-    let p = dense(64, 4);
+    let p = dense(1024, 4);
     let flash = Schedule::Flash2(Flash2 { rows: 1, keys: 1, stream: 1 });
     let stop = Stop::impatient(&|| true);
     let stopped = flash.count(&p, 1 << 20, Widths::WORDS, Par::seq().stop_if(&stop));
@@ -297,4 +297,29 @@ fn the_rule_of_flash_attention_does_not_fit() {
         let counts = flash.count(&p, peak, Widths::WORDS, Par::seq()).unwrap().unwrap();
         assert_eq!(counts.peak, peak);
     }
+}
+
+#[test]
+fn a_cache_for_everything_moves_everything_once() {
+    let (n, d, line) = (48, 16, 16);
+    let p = dense(n, d);
+    let flash = Schedule::Flash2(Flash2 { rows: 12, keys: 1, stream: d });
+    let (once, buffers) = (5 * n * d + 2 * n, 12 * (d + 4) + 4 * line);
+    let found = flash.replay(&p, 1 << 16, line as u64, 8, Par::seq()).unwrap() as usize;
+    assert!(once <= found && found <= once + buffers, "{once} {found} {buffers}");
+}
+
+#[test]
+fn blocks_that_fill_a_cache_thrash_and_smaller_ones_do_not() {
+    let (n, d, words) = (256, 32, 2048);
+    let p = dense(n, d);
+    let of = |rows| Schedule::Flash2(Flash2 { rows, keys: 1, stream: d });
+    let ratio = |rows| {
+        let schedule: Schedule = of(rows);
+        let moved = schedule.replay(&p, words, 16, 8, Par::seq()).unwrap();
+        moved as f64 / schedule.traffic(&p).moved().total() as f64
+    };
+    // The largest panel of a fast memory of its own is (M - 1) / (2d + 3).
+    assert!(ratio(30) > 4.0, "{}", ratio(30));
+    assert!(ratio(20) < 1.25, "{}", ratio(20));
 }

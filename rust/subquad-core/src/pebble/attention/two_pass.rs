@@ -59,7 +59,6 @@ impl TwoPass {
     ) -> Step<Array> {
         let row_sums = m.scratch("row sums", (p.rows(), 1), Class::Statistic);
         for rows in pieces(p.rows(), self.rows) {
-            m.pulse()?;
             let grad_out = m.load(arrays.grad_out, rows.clone(), 0..p.width)?;
             let sums = sums_of(p, m, arrays.out, &grad_out, rows.clone())?;
             m.store(&sums, row_sums, rows.start, 0)?;

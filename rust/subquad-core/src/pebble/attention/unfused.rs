@@ -28,7 +28,6 @@ pub(super) fn execute<const DATA: bool>(
     let mut done = 0;
     for rows in pieces(p.rows(), product.rows) {
         while done < rows.end {
-            m.pulse()?;
             let panel = panels.next().expect("panels of scores cover all rows");
             done = panel.end;
             let operands = (arrays.query, arrays.key);
@@ -39,7 +38,6 @@ pub(super) fn execute<const DATA: bool>(
                 Ok(())
             })?;
         }
-        m.pulse()?;
         out_panel(p, m, arrays, stored, product, &p.block(rows.clone(), 0..p.keys()))?;
         p.discard_pairs(m, stored, rows);
     }
