@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from ._arguments import check_count
-from ._pebble_segments import Floats, check_memory, fewest_words, three_products
+from ._pebble_segments import (
+    Floats,
+    at_least,
+    check_memory,
+    fewest_words,
+    three_products,
+    whole_words,
+)
 
 __all__ = ["fft_lower_bound", "matmul_lower_bound"]
 
@@ -31,12 +38,18 @@ def matmul_lower_bound(m: int, n: int, k: int, memory: Any) -> Any:
     -------
     int or ndarray of int64
         The largest of :math:`h U - (h - 1) M + \max(0, V - M)` over U > M, with :math:`T(U) = (U / 3)^{3/2}` of m n k
-        products, and m k + k n + m n.
+        products, of :math:`2 m n k / \sqrt M - M`, and of m k + k n + m n.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers that are no positive integers, or a bound of 2^63 words or more.
 
     Notes
     -----
-    For U = 3 M it is at least :math:`2 m n k / \sqrt M - M`. The order is of [1]_; the constant 2, which is best, is of
-    [2]_, whose bound is :math:`2 m n k / \sqrt M - 2 M`. Sums may be fused or not and grouped in any way; what counts is
+    Of U, numbers 1 % apart are tried. For U = 3 M, when :math:`T(U) = M^{3/2}` and h is at least :math:`m n k / M^{3/2} -
+    1`, it is at least :math:`2 m n k / \sqrt M - M`. (If h = 0, :math:`3 (m n k)^{2/3}` is more than that.) The order
+    is of [1]_; the constant 2, which is best, is of [2]_. Sums may be fused or not and grouped in any way; what counts is
     that the m n results are stored, so that fresh starts are stores. For products in any order there
     is no such bound if the results need not be stored (`attention_lower_bound` subtracts them). In
     the fused form M is at least 4, otherwise 3; nothing is lost there.
@@ -55,8 +68,10 @@ def matmul_lower_bound(m: int, n: int, k: int, memory: Any) -> Any:
     rows, columns, terms = check_count("m", m), check_count("n", n), check_count("k", k)
     words, is_one = check_memory(memory)
     trivial = rows * terms + terms * columns + rows * columns
-    found = fewest_words(rows * columns * terms * (1.0 - 1e-12), three_products, words)
-    found = np.maximum(found, trivial)
+    least = at_least(trivial, words, "`m`, `n` and `k`")
+    products = rows * columns * terms * (1.0 - 1e-12)
+    found = np.maximum(least, fewest_words(products, three_products, words))
+    found = np.maximum(found, whole_words(2.0 * products / np.sqrt(words) - words))
     return int(found[0]) if is_one else found
 
 
@@ -105,6 +120,8 @@ def fft_lower_bound(n: int, memory: Any) -> Any:
     if points & (points - 1):
         raise ValueError(f"`n` must be a power of 2, got {points}")
     words, is_one = check_memory(memory)
+    least = at_least(2 * points, words, "`n`")
     needed = points * math.log2(points) * (1.0 - 1e-12)
-    found = np.maximum(fewest_words(needed, _butterflies, words), points) + points
+    # Loads and stores.
+    found = np.maximum(fewest_words(needed, _butterflies, words) + points, least)
     return int(found[0]) if is_one else found

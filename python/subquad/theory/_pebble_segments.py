@@ -17,8 +17,13 @@ final occurrence, as is one of t_{i+1}; so when segment t_{i+1} begins, a partia
 used. It is neither in fast memory nor loaded before the start, or the sum would be open; hence it was
 stored, after the start in t_i and before t_{i+1} began. These are m - 1 stores in disjoint times, before the
 last start, and the final store comes after it. So all fresh starts of results together are at most the
-stores. Of a sum that need not be stored at last, an intermediate result, the first start is not paid for:
-there are at most as many fresh starts as stores and such sums. They may be charged less, :math:`\pi \le 1` each.
+stores.
+
+Of a sum that need not be stored at last, an intermediate result, several occurrences may be on these ways. Choose one
+of them for each such sum, and count and charge only its products; what there is of others in fast memory are words
+of the same type, of which nothing more is used. The same argument gives m - 1 stores for m starts, and the
+other start is not paid for: there are at most as many fresh starts as stores and such sums. They may be charged
+less, :math:`\pi \le 1` each.
 
 *Conclusion.* If a segment with U words at hand contributes at most T(U) of N products that must be counted,
 then with :math:`h = \lceil N / T(U) \rceil - 1` segments the play is not done, and what is left needs V words at hand
@@ -27,7 +32,8 @@ for the least V with :math:`T(V) \ge N - h T(U)`. Loads and stores, and the slac
 .. math:: h U - (h - 1) M + \max(0, V - M) \quad (h \ge 1), \qquad V \quad (h = 0),
 
 for every integer U > M. The terms fall as M grows. No property of T but monotony is used. (If charges are not whole
-numbers, a segment may end with less than 1 missing: U and V are then less by 1 in these terms.)
+numbers, a segment may end with less than 1 missing: U and V are then less by 1 in these terms.) Not all U are
+tried, but the same for every M, so that what is returned falls with M too.
 
 It holds with and without recomputation, with pebbles that slide (there are never more than M), with values
 that are recoloured, with deletions forbidden, where inputs begin in slow memory and results end there.
@@ -48,7 +54,15 @@ from numpy.typing import NDArray
 
 from ._arguments import check_count
 
-__all__ = ["Floats", "Ints", "check_memory", "fewest_words", "three_products"]
+__all__ = [
+    "Floats",
+    "Ints",
+    "at_least",
+    "check_memory",
+    "fewest_words",
+    "three_products",
+    "whole_words",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,22 +71,51 @@ Ints = NDArray[np.int64]
 _ROUNDING = 1e-12
 
 
+_LARGEST = np.iinfo(np.int64).max
+
+
 def check_memory(memory: Any) -> tuple[Ints, bool]:
     """Return words of fast memory as a flat or deep array, and whether it was one number."""
     if np.ndim(memory) == 0 and not isinstance(memory, np.ndarray):
-        return np.array([check_count("memory", memory)]), True
-    words = np.asarray(memory)
-    if words.dtype.kind not in "iu":
-        raise TypeError(f"`memory` must be an integer or an array of integers, got {words.dtype}")
+        words, is_one = np.array([check_count("memory", memory)]), True
+    else:
+        words = np.asarray(memory)
+        if words.dtype.kind not in "iu":
+            raise TypeError(
+                f"`memory` must be an integer or an array of integers, got {words.dtype}"
+            )
+        words, is_one = np.atleast_1d(words), words.ndim == 0
     if words.size and words.min() < 1:
         raise ValueError(f"`memory` must be at least 1, got {words.min()}")
-    return np.atleast_1d(words.astype(np.int64)), words.ndim == 0
+    if words.size and words.max() > _LARGEST:
+        raise ValueError(f"`memory` must be below 2^63, got {words.max()}")
+    return words.astype(np.int64), is_one
+
+
+def whole_words(words: Floats) -> Ints:
+    """Round up, and what is below 0 to 0; rounding errors do not make more of it."""
+    found = np.maximum(np.ceil(words - _ROUNDING * np.abs(words)), 0.0)
+    if found.size and found.max() >= 2.0**63:
+        raise ValueError(
+            "`memory` must be larger, or what is computed smaller: a bound must be below 2^63 words, "
+            f"got {found.max():.4g}"
+        )
+    return np.asarray(found.astype(np.int64))
+
+
+def at_least(least: int, memory: Ints, names: str) -> Ints:
+    """Return what inputs and results of the sizes `names` are, for each memory."""
+    if least > _LARGEST:
+        raise ValueError(
+            f"{names} must be such that inputs and results are below 2^63 words, got {least}"
+        )
+    return np.full(memory.shape, least, dtype=np.int64)
 
 
 @cache
 def _sizes() -> Floats:
-    """Numbers U to try: all to 256, then 1 % apart. The same for every M, so that bounds fall with M."""
-    steps = np.floor(256 * 1.01 ** np.arange(1, 2700))
+    """Numbers U to try: all to 256, then 1 % apart, to nearly 2^63; the same for every M."""
+    steps = np.floor(256 * 1.01 ** np.arange(1, 3800))
     sizes = np.concatenate([np.arange(1.0, 257.0), steps])
     sizes.flags.writeable = False
     return sizes
@@ -109,6 +152,11 @@ def fewest_words(
     -------
     (m,) ndarray of int64
         At least 0.
+
+    Raises
+    ------
+    ValueError
+        If it is 2^63 or more.
     """
     sizes = _sizes()
     products = np.maximum.accumulate(at_hand(sizes) * (1.0 + _ROUNDING))
@@ -125,6 +173,4 @@ def fewest_words(
         many = full * (sizes - missed) - (full - 1.0) * room + np.maximum(last - missed - room, 0.0)
         found = np.where(full > 0.0, many, last - missed)[sizes > room]
         flat[place] = found.max(initial=0.0)
-    return np.asarray(
-        np.maximum(np.ceil(words - price * slack - _ROUNDING * words), 0.0).astype(np.int64)
-    )
+    return whole_words(words * (1.0 - _ROUNDING) - price * slack)
