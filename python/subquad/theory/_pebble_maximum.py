@@ -1,14 +1,15 @@
 r"""The most that can be done with U words that may be divided at will, from above.
 
 A program says, or bounds from above, what can be done with at most x words of one kind, y of another and z of a third.
-More words are never worse. So among all divisions with x in [i, i + 1] h and y in [j, j + 1] h nothing
+More words are never worse: if not for a bound, then for what it bounds, and that suffices. So among all divisions with x in [i, i + 1] h and y in [j, j + 1] h nothing
 does more than (i + 1) h, (j + 1) h and U - i h - j h words would. Cells whose bound is within 0.4 % of what
 some division is known to do are done with, the others are halved.
 
 For attention the words that fit one head can be measured by d²: if a, b, ... words do f products for d = 1,
 then a d², b d², ... words do f d³ products, and conversely. So T(U) = d³ τ(U / d²), and one table of τ serves
 every d. Multiplying all words by t > 1 multiplies products by :math:`t^{3/2}` at least and :math:`t^2` at
-most, which bounds τ between the points of the table, and beyond.
+most, as it does each term of what is bounded (but see `at_hand_slopes`). This bounds τ between the points of the
+table, and beyond.
 """
 
 from __future__ import annotations

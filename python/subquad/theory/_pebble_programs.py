@@ -116,6 +116,12 @@ def at_hand_slopes(sizes: Floats, d: int) -> Floats:
     :math:`R\,[(\omega + C) e + (W + C)(a + b)] \le R\,[\kappa r^3 / d^2 + C r]`, for r words of operands. Here
     :math:`\kappa = 4 / 81`: if :math:`e \le a`, :math:`a b e + a' b' (a + b) \le e\,(a b + b' a + b' b) \le e
     (r - e)^2 / 3`, else it is at most :math:`a\,(b e + b' e + b' b) \le a (r - a)^2 / 3`.
+
+    *Powers.* Multiplying all words by t multiplies the lesser of the two by :math:`t^{3/2}` at least, although 3 C d has
+    the power 1. For d = 1 this term counts where :math:`s^2 \ge 36 C`. The power of :math:`s^2 / 16 + 3 C` at a point is that
+    at least if :math:`2 s^2 / 16 + 3 C \ge \tfrac32 (s^2 / 16 + 3 C)`, which is :math:`s^2 \ge 48 C`. In between the second
+    bound is the lesser, and has powers from 3/2 to 2: it is at most :math:`s^2 \sqrt{u (1 - u)(\kappa u^2 + C / s^2)}
+    \le 0.106 s^2` for r = u s, as :math:`C / s^2 \le 1/36`, and the first is :math:`s^2 / 8` at least.
     """
     return _scaled(table_of_slopes(), sizes, d)
 
