@@ -86,41 +86,6 @@ def product_graph(
     return operands, of
 
 
-class Attention:
-    """The graph of attention, fused, its rows not normalised until the end."""
-
-    def __init__(self, n: int, d: int) -> None:
-        """Make it for n queries, n keys and width d."""
-        self.operands: list[list[int]] = [[] for _ in range(3 * n * d)]
-        # Partial sums of results and of scores, by what they are sums of, and numbers of pairs.
-        self.results: dict[int, tuple[int, int]] = {}
-        self.scores: dict[int, tuple[int, int]] = {}
-        self.pairs: dict[int, tuple[int, int]] = {}
-        self.outputs: list[int] = []
-        for i in range(n):
-            weights = []
-            for j in range(n):
-                score: list[int] = []
-                for term in range(d):
-                    score = [self._add([i * d + term, (n + j) * d + term, *score])]
-                    self.scores[score[0]] = self.pairs[score[0]] = (i, j)
-                weights.append(self._add(score))
-                self.pairs[weights[-1]] = (i, j)
-            total = weights[:1]
-            for weight in weights[1:]:
-                total = [self._add([*total, weight])]
-            for column in range(d):
-                result: list[int] = []
-                for j, weight in enumerate(weights):
-                    result = [self._add([weight, (2 * n + j) * d + column, *result])]
-                    self.results[result[0]] = (i, column)
-                self.outputs.append(self._add([*result, *total]))
-
-    def _add(self, operands: list[int]) -> int:
-        self.operands.append(operands)
-        return len(self.operands) - 1
-
-
 def random_play(
     operands: list[list[int]], outputs: Sequence[int], memory: int, rng: random.Random
 ) -> Play:

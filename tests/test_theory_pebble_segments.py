@@ -1,22 +1,19 @@
-"""The argument behind the bounds, step by step: counted on random plays, and on all small sets of words."""
+"""What words at hand can do: counted on all small sets of words, and on those that a search finds."""
 
 from __future__ import annotations
 
 import itertools
-import random
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pebble_theory_plays import Attention, final_products, product_graph, random_play
 
 from subquad.theory import _pebble_maximum as maximum
 from subquad.theory import _pebble_programs as programs
 from subquad.theory._pebble_attention import SHARES
-from subquad.theory._pebble_segments import fewest_words, three_products
+from subquad.theory._pebble_segments import fewest_words
 
 Bits = NDArray[np.bool_]
 Counts = NDArray[np.float64]
@@ -25,126 +22,6 @@ BOTH = partial(programs.at_hand_both, weight=1.0, price=1.0)
 
 
 # Segments
-
-
-class Cut:
-    """Segments of a play: what each is charged, the products it does, and the words at hand."""
-
-    def __init__(
-        self,
-        moves: list[tuple[str, int]],
-        kept: Mapping[int, float],
-        sums: Mapping[int, tuple[int, ...]],
-        pairs: Mapping[int, tuple[int, int]],
-        computed: set[int],
-    ) -> None:
-        """Take the moves that count with what they count, the sum of each value, and pairs of values."""
-        self.moves, self.kept, self.sums, self.pairs = moves, kept, sums, pairs
-        self.computed = computed
-
-    def segments(self, most: int, memory: int) -> list[tuple[int, float, int]]:
-        """Return them, if the first may be charged `most` and the others as much less as memory holds."""
-        found = []
-        in_fast: dict[int, int] = {}
-        in_slow: dict[int, int] = {}
-        allowed, charge, done = most, 0, 0.0
-        at_hand: set[tuple[object, ...]] = set()
-
-        def take(v: int, made: int) -> None:
-            # Inputs, sums of which this is a part that is used, and pairs.
-            if v not in self.computed:
-                at_hand.add(("input", v))
-            elif made in self.kept:
-                at_hand.add(("sum", *self.sums[v]))
-            elif v in self.pairs:
-                at_hand.add(("pair", *self.pairs[v]))
-
-        def is_fresh(op: str, v: int, step: int) -> bool:
-            return op == "compute" and step in self.kept and ("sum", *self.sums[v]) not in at_hand
-
-        for step, (op, v) in enumerate(self.moves):
-            if (op == "load" or is_fresh(op, v, step)) and charge == allowed:
-                found.append((charge, done, len(at_hand)))
-                allowed, charge, done = most - memory, 0, 0.0
-                at_hand.clear()
-                for u, made in in_fast.items():
-                    take(u, made)
-            charge += op == "load" or is_fresh(op, v, step)
-            if op == "load":
-                in_fast[v] = in_slow.get(v, -1)
-                take(v, in_fast[v])
-            elif op == "store":
-                in_slow[v] = in_fast[v]
-            elif op == "delete":
-                del in_fast[v]
-            else:
-                in_fast[v] = step
-                if step in self.kept:
-                    take(v, step)
-                    done += self.kept[step]
-        return [*found, (charge, done, len(at_hand))]
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_fresh_starts_are_stores_in_random_plays(seed: int) -> None:
-    rng = random.Random(seed)
-    sizes = rng.choice([(2, 2, 3), (3, 2, 2), (1, 2, 4), (2, 3, 3)])
-    operands, products = product_graph(*sizes)
-    used = {u for below in operands for u in below}
-    outputs = [v for v in range(len(operands)) if v not in used]
-    memory = rng.choice([4, 5, 7])
-    moves = random_play(operands, outputs, memory, rng)
-    kept = final_products(moves, outputs, operands)
-    # Each product is on the way to its result once.
-    assert Counter(products[moves[step][1]] for step in kept) == Counter(products.values())
-    words = sum(op in ("load", "store") for op, _ in moves)
-    sums = {v: product[:2] for v, product in products.items()}
-    cut = Cut(moves, dict.fromkeys(kept, 1.0), sums, {}, set(products))
-    for most in range(memory + 1, 3 * memory + 3):
-        segments = cut.segments(most, memory)
-        assert sum(charge for charge, _, _ in segments) <= words
-        for number, (_, done, at_hand) in enumerate(segments):
-            assert at_hand <= most, number
-            assert done <= three_products(np.array([float(most)]))[0] + 1e-9
-        assert sum(done for _, done, _ in segments) == len(products)
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_attention_in_random_plays_keeps_to_its_programs(seed: int) -> None:
-    rng = random.Random(seed)
-    n, d = rng.choice([(2, 1), (2, 2), (3, 1), (3, 2)])
-    graph, memory = Attention(n, d), rng.choice([9, 12])
-    moves = random_play(graph.operands, graph.outputs, memory, rng)
-    way = final_products(moves, graph.outputs, graph.operands)
-    of_results = {step: 1.0 for step in way if moves[step][1] in graph.results}
-    assert len(of_results) == n * n * d
-    # Of each score the first occurrence that is used: its last sum, and what that is made of.
-    of_scores: dict[int, float] = {}
-    for pair in set(graph.scores.values()):
-        steps = [step for step in sorted(way) if graph.scores.get(moves[step][1]) == pair]
-        whole = max(v for v, key in graph.scores.items() if key == pair)
-        waiting = [next(step for step in steps if moves[step][1] == whole)]
-        while waiting:
-            step = waiting.pop()
-            of_scores[step] = 1.0
-            waiting += way[step]
-    assert len(of_scores) == n * n * d
-    sums: dict[int, tuple[int, ...]] = {v: (0, *key) for v, key in graph.results.items()}
-    sums |= {v: (1, *key) for v, key in graph.scores.items()}
-    computed = {v for v, below in enumerate(graph.operands) if below}
-    words = sum(op in ("load", "store") for op, _ in moves)
-    for kept, at_hand, slack in (
-        (of_results, programs.at_hand_outputs, 0),
-        (of_results | of_scores, BOTH, n * n),
-    ):
-        cut = Cut(moves, kept, sums, graph.pairs, computed)
-        for most in (memory + 1, memory + 5, 2 * memory, 3 * memory):
-            segments = cut.segments(most, memory)
-            assert sum(charge for charge, _, _ in segments) <= words + slack
-            bound = at_hand(np.array([float(most)]), d)[0] * (1 + 1e-9)
-            assert max(done for _, done, _ in segments) <= bound
-            assert max(many for _, _, many in segments) <= most
-            assert sum(done for _, done, _ in segments) == sum(kept.values())
 
 
 @pytest.mark.parametrize("exponent", [1.2, 1.5, 2.0])
@@ -381,18 +258,3 @@ def test_boxes_of_rows_reach_the_bounds() -> None:
     for at_hand in (programs.at_hand_outputs, BOTH, programs.at_hand_four):
         size = np.array([3.0 * 900])
         assert 900**1.5 <= at_hand(size, 4000)[0] <= 1.02 * 900**1.5
-
-
-@pytest.mark.parametrize("at_hand", [program for _, program, _ in PROGRAMS])
-def test_programs_grow_between_their_powers(
-    at_hand: Callable[[NDArray[np.float64], int], NDArray[np.float64]],
-) -> None:
-    sizes = np.geomspace(1.0, 1e12, 3000)
-    for d in (1, 16, 1000):
-        values = at_hand(sizes, d)
-        powers = np.diff(np.log(values)) / np.diff(np.log(sizes))
-        # Where the table is coarse, pieces of power 3 / 2 and 2 follow each other.
-        assert powers.min() > 1.45
-        assert powers.max() < 2.05
-        scaled = at_hand(sizes * float(d * d), d) / float(d) ** 3
-        np.testing.assert_allclose(scaled, at_hand(sizes, 1), rtol=1e-9)
