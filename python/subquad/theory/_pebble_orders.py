@@ -30,7 +30,7 @@ def _like(memory: Any, words: NDArray[np.float64]) -> Any:
 
 
 def standard_attention_order(n: int, d: int) -> float:
-    """Attention that stores its scores moves of the order of n d + n^2 words (arXiv:2205.14135, Theorem 2).
+    """Attention that stores its scores moves of the order of n d + n^2 words (arXiv:2205.14135).
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def standard_attention_order(n: int, d: int) -> float:
 
 
 def flash_attention_order(n: int, d: int, memory: Any, *, density: float = 1.0) -> Any:
-    r"""FlashAttention moves of the order of n² d² / M words (arXiv:2205.14135, Theorem 2).
+    r"""FlashAttention moves of the order of n² d² / M words (arXiv:2205.14135).
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def flash_attention_order(n: int, d: int, memory: Any, *, density: float = 1.0) 
     memory : int or array of int
         M, from d to n d: there the theorem speaks.
     density : float
-        The part s of blocks that a mask leaves; then it is n d + s n² d² / M (Proposition 4).
+        The part s of blocks that a mask leaves; then it is n d + s n² d² / M.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def attention_order(n: int, d: int, memory: Any) -> Any:
 
 
 def attention_gradient_order(n: int, d: int, memory: Any) -> Any:
-    r"""Return the order of the papers' gradient (arXiv:2410.09397, Theorem 1.1).
+    r"""Return the order of the papers' gradient (arXiv:2410.09397).
 
     Parameters
     ----------
