@@ -65,7 +65,8 @@ def lower_bounds(
         ``"trivial"``: every source that is needed is loaded once, every output stored once. ``"tree"``: the
         optimum of a tree, for graphs that are one. ``"segments"``: the proved bounds of
         `subquad.theory.pebble` for a product of matrices, butterflies, attention and its gradient.
-        ``"order"``: the papers' orders of growth. What does not hold in the game is left out.
+        ``"order"``: the papers' orders of growth. What does not hold in the game is left out. A family is a
+        graph, of which every source is needed, also where softmax would not need a score.
 
     Raises
     ------
@@ -222,7 +223,9 @@ def _backward(sizes: list[int], memory: int, model: Model) -> _Found:
     yield "order", order, "asymptotic", "constant 1, of the papers' gradient; arXiv:2410.09397"
 
 
-_ATTENTION = "standard products; theory.pebble.attention_lower_bound"
+_ATTENTION = (
+    "standard products, each weight made of its own score; theory.pebble.attention_lower_bound"
+)
 
 _FAMILIES: dict[str, tuple[tuple[str, ...], Callable[[list[int], int, Model], _Found]]] = {
     "matmul": (("m", "n", "k"), _matmul),

@@ -81,8 +81,8 @@ class IOPlan:
     workspace : int
         The most words of slow memory in use beyond inputs and outputs.
     lower_bound : int or None
-        Words that every exact algorithm moves with as much fast memory
-        (`subquad.theory.pebble.attention_lower_bound`); None for the gradient of the loss.
+        Words that every algorithm which makes each weight of its own score moves with as much fast memory: the class of
+        `subquad.theory.pebble.attention_lower_bound`; None for the gradient of the loss.
     table : tuple of IOCandidate
         The best member of every family; with ``cache="lru"``, families that cannot be best have the blocks of a
         scratchpad.
@@ -260,7 +260,8 @@ def attention_plan(
     See Also
     --------
     sweep : The same for many sizes of memory.
-    subquad.theory.pebble.attention_lower_bound : What no exact algorithm can avoid.
+    subquad.theory.pebble.attention_lower_bound : What no algorithm can avoid that makes each weight of its
+        own score by standard products.
 
     Notes
     -----
@@ -276,7 +277,7 @@ def attention_plan(
     ----------
     .. [1] T. Dao, "FlashAttention-2", arXiv:2307.08691.
     .. [2] B. Saha and C. Ye, "I/O complexity of attention", arXiv:2402.07443.
-    .. [3] "Fine-grained I/O complexity of attention backward passes", arXiv:2410.09397.
+    .. [3] "On fine-grained I/O complexity of attention backward passes", arXiv:2410.09397.
 
     Examples
     --------
