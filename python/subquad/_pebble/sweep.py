@@ -49,7 +49,7 @@ class Sweep:
     schedules : tuple of str
         The family that moves least, "" where nothing fits.
     lower_bound : ndarray of int64 or None
-        Words that no exact algorithm can avoid.
+        Words that no algorithm of the class of `subquad.theory.pebble.attention_lower_bound` can avoid.
     crossovers : tuple of Crossover
         Where the family changes. Integer sizes of blocks make ripples, so that near a crossover it may
         change several times.
