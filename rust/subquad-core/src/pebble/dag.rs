@@ -163,8 +163,13 @@ fn check_vertices(name: &'static str, found: &[u32], index: usize, vertices: usi
 /// Every vertex after its predecessors, or a cycle.
 fn topological(preds: &Rows, succs: &Rows) -> Result<Vec<u32>> {
     let vertices = preds.starts.len() - 1;
+    // Where every operand has a smaller number, as in what generators make, the smallest that may come next is the
+    // next number.
+    let below = |v: usize| preds.row(v).last().is_none_or(|&u| (u as usize) < v);
+    if (0..vertices).all(below) {
+        return Ok((0..vertices as u32).collect());
+    }
     let mut missing: Vec<usize> = (0..vertices).map(|v| preds.row(v).len()).collect();
-    // A generator numbers vertices in the order of computation, which then is the order found.
     let mut order = Vec::with_capacity(vertices);
     let mut ready: std::collections::BinaryHeap<std::cmp::Reverse<u32>> =
         (0..vertices as u32).filter(|&v| missing[v as usize] == 0).map(std::cmp::Reverse).collect();
@@ -274,6 +279,15 @@ mod tests {
         assert!(steps.all(|(&from, &to)| edges.contains(&[from, to])));
         let itself = Dag::new(2, &[[0, 1], [1, 1]], None, None);
         assert_eq!(itself.unwrap_err(), Error::Cycle { vertices: vec![1] });
+    }
+
+    #[test]
+    fn of_what_may_come_next_the_smallest_number_is_first() {
+        let order = |edges: &[[u32; 2]]| {
+            Dag::new(5, edges, None, None).unwrap().topological_order().to_vec()
+        };
+        assert_eq!(order(&[[0, 2], [1, 4], [2, 3]]), [0, 1, 2, 3, 4]);
+        assert_eq!(order(&[[4, 0], [3, 1], [0, 2]]), [3, 1, 4, 0, 2]);
     }
 
     #[test]
