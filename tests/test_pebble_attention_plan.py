@@ -180,6 +180,22 @@ def test_a_plan_shows_copies_and_compares() -> None:
     assert copy.deepcopy(plan) == plan
     assert hash(plan) == hash(attention_plan(128, 16, 300))
     assert plan != attention_plan(128, 16, 301)
+    eye = np.eye(4, dtype=bool)
+    masks = [eye, np.roll(eye, 1, axis=0), eye.copy()]
+    one, other, same = (attention_plan(128, 16, 300, mask_blocks=mask) for mask in masks)
+    assert one.words == other.words
+    assert one != other
+    assert one == same
+    assert hash(one) == hash(same)
+    eye[0, 0] = False  # the plan has its own
+    assert one == same
+
+
+def test_large_sizes_are_planned_at_once() -> None:
+    for is_causal in (False, True):
+        plan = attention_plan(2**22, 128, 10_000, direction="backward", is_causal=is_causal)
+        assert plan.lower_bound is not None
+        assert 1.0 < plan.words / plan.lower_bound < 1.8
 
 
 def test_a_sweep_is_the_plans() -> None:
@@ -273,6 +289,7 @@ def test_a_cache_has_lines() -> None:
         ((8, 4, 50), {"dtypes": {"weights": "float32"}}, '`dtypes` must name "operands"'),
         ((8, 4, 50), {"group": 0}, "`group` must be at least 1"),
         ((2**30, 4, 50), {}, "`n` must be at most"),
+        ((2**24, 2**20, 2**40), {}, r"must have a product of at most 2\^56"),
     ],
 )
 def test_refusals(arguments: Any, options: dict[str, Any], message: str) -> None:

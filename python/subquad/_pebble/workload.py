@@ -19,8 +19,8 @@ DIRECTIONS = ("forward", "backward", "loss")
 _CLASSES = ("operands", "accumulators", "statistics")
 _UNITS = ("words", "bytes")
 
-# All sizes are kept far below overflow of their products.
-_LARGEST = 2**24
+# All sizes, rows of all heads, and products of three sizes are kept below overflow.
+_LARGEST, _MOST_PRODUCTS = 2**24, 2**56
 
 Mask = tuple[NDArray[np.bool_], int]
 
@@ -63,6 +63,12 @@ class Workload:
     mask_blocks: NDArray[np.bool_] | None = field(compare=False)
     block: int
     cache: str
+    _mask: bytes = field(default=b"", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Keep the mask in a form that compares."""
+        if self.mask_blocks is not None:
+            object.__setattr__(self, "_mask", self.mask_blocks.tobytes())
 
     @property
     def itemsizes(self) -> list[int]:
@@ -102,13 +108,20 @@ def take_workload(
         raise TypeError(f"`is_causal` must be True or False, got {is_causal!r}")
     if is_causal and all_keys != queries:
         raise ValueError(f"`keys` must be n = {queries} if `is_causal`, got {all_keys}")
+    width = take_count("d", d, most=_LARGEST)
+    heads = take_count("group", group, most=_LARGEST // queries)
+    if queries * heads * all_keys * width > _MOST_PRODUCTS:
+        raise ValueError(
+            f"`n`, `keys` and `d` must have a product of at most 2^56, got {queries * heads} rows, "
+            f"{all_keys} keys and d = {width}"
+        )
     mask, block = take_mask(mask_blocks, queries, all_keys)
     check_choice("unit", unit, _UNITS)
     return Workload(
         n=queries,
         keys=all_keys,
-        d=take_count("d", d, most=_LARGEST),
-        group=take_count("group", group, most=_LARGEST),
+        d=width,
+        group=heads,
         memory=take_count("memory", memory, most=2**62),
         unit=unit,
         dtypes=take_widths(dtypes),
@@ -149,7 +162,7 @@ def take_mask(mask_blocks: Any, queries: int, keys: int) -> tuple[NDArray[np.boo
         raise ValueError(
             f"`mask_blocks` must have shape {expected} for blocks of side {side}, got {array.shape}"
         )
-    array = np.ascontiguousarray(array)
+    array = np.array(array, order="C")
     array.flags.writeable = False
     return array, side
 

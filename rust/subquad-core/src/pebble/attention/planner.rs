@@ -5,7 +5,8 @@
 //! 2 sqrt(n) of them. Panels of c keys load fewer rows the larger c is, so of these all sizes count. A mask has
 //! borders of its own, and multiples of its block are tried besides; there, the best of these is not always the best of all.
 
-use super::problem::Problem;
+use super::problem::{Problem, widest};
+use super::visible::Visible;
 use super::words::{Widths, Words};
 
 /// Sizes of panels, ascending, with what they cost.
@@ -60,35 +61,57 @@ pub struct Search<'a> {
     pub memory: u64,
     /// What words take.
     pub widths: Widths,
-    axes: &'a Axes,
+    axes: &'a Axes<'a>,
+}
+
+/// Sizes of panels of keys.
+enum KeyAxis<'a> {
+    Listed(Axis),
+    /// All sizes: the larger, the fewer rows they load.
+    Falling(&'a Visible),
+}
+
+impl KeyAxis<'_> {
+    fn cheapest(&self, fits: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
+        match self {
+            Self::Listed(axis) => axis.cheapest(fits),
+            Self::Falling(visible) => {
+                let size = widest(visible.keys, fits)?;
+                Some((size, visible.rows_of_panels(size)))
+            }
+        }
+    }
 }
 
 /// Sizes of panels of a problem.
-pub struct Axes {
+pub struct Axes<'a> {
     rows: Axis,
-    keys: Axis,
+    keys: KeyAxis<'a>,
 }
 
-impl Axes {
+impl<'a> Axes<'a> {
     /// Those of a problem.
-    pub fn new(p: &Problem) -> Self {
+    pub fn new(p: &'a Problem) -> Self {
         let v = &p.visible;
         let multiples = |step: usize, len: usize| (step..=len).step_by(step);
         let (mut rows, mut keys) = (distinct(v.rows()), distinct(v.keys));
         if let Some(mask) = &v.mask {
             rows.extend(multiples(mask.block * v.group, v.rows()));
             keys.extend(multiples(mask.block, v.keys));
-        } else if v.causal {
-            keys = (1..=v.keys).collect();
         }
         let rows = Axis::new(rows, |size| v.keys_of_panels(size));
-        Self { rows, keys: Axis::new(keys, |size| v.rows_of_panels(size)) }
+        let keys = if v.mask.is_none() && v.causal {
+            KeyAxis::Falling(v)
+        } else {
+            KeyAxis::Listed(Axis::new(keys, |size| v.rows_of_panels(size)))
+        };
+        Self { rows, keys }
     }
 }
 
 impl<'a> Search<'a> {
     /// For `memory` of fast memory.
-    pub fn new(problem: &'a Problem, axes: &'a Axes, memory: u64, widths: Widths) -> Self {
+    pub fn new(problem: &'a Problem, axes: &'a Axes<'a>, memory: u64, widths: Widths) -> Self {
         Self { problem, memory, widths, axes }
     }
 

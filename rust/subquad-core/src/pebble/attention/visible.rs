@@ -149,10 +149,13 @@ impl Visible {
         if self.all() {
             return panels as u64 * self.keys as u64;
         }
-        if self.mask.is_none() && self.group == 1 {
-            let whole = (self.queries / height) as u64;
-            let rest = if self.queries.is_multiple_of(height) { 0 } else { self.queries };
-            return whole * (whole + 1) / 2 * height as u64 + rest as u64;
+        if self.mask.is_none() {
+            // A panel sees the keys up to the position of its last row.
+            let whole = (self.rows() / height) as u64;
+            let rest = if self.rows().is_multiple_of(height) { 0 } else { self.keys };
+            let height = height as u64;
+            let positions = sum_of_floors(whole, self.group as u64, height, height - 1);
+            return positions + whole + rest as u64;
         }
         pieces(self.rows(), height).map(|rows| self.look(rows, 0..self.keys).keys).sum()
     }
@@ -169,6 +172,21 @@ impl Visible {
         }
         pieces(self.keys, width).map(|keys| self.look(0..self.rows(), keys).rows).sum()
     }
+}
+
+/// The sum of `(step i + first) / divisor`, rounded down, for i below `count`, as in the Euclidean algorithm.
+fn sum_of_floors(count: u64, divisor: u64, step: u64, first: u64) -> u64 {
+    if count == 0 {
+        return 0;
+    }
+    let whole = (step / divisor) * (count * (count - 1) / 2) + (first / divisor) * count;
+    let (step, first) = (step % divisor, first % divisor);
+    let last = step * count + first;
+    if last < divisor {
+        return whole;
+    }
+    // Points below the line, counted by rows instead of by columns.
+    whole + sum_of_floors(last / divisor, step, divisor, last % divisor)
 }
 
 /// Cuts a range from 0 into pieces of one length; the last may be shorter.
