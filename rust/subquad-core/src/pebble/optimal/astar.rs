@@ -19,8 +19,8 @@ use crate::{Par, Result};
 
 /// States that are expanded before their children are taken in.
 const BATCH: usize = 512;
-/// Widths of beams; one starts when the search has expanded its share of the states that the beam will.
-const WIDTHS: [usize; 5] = [1, 16, 128, 1024, 8192];
+/// Widths of beams. The first two start at once, another when the search has expanded four times what it may.
+const WIDTHS: [usize; 5] = [1, 16, 64, 1024, 8192];
 
 /// The search.
 pub struct AStar<const N: usize> {

@@ -2,6 +2,7 @@
 
 use super::mask::Mask;
 use super::oneshot::{Game, State, Step};
+use super::store::hash;
 
 /// How far a look ahead goes.
 #[derive(Clone, Copy)]
@@ -12,17 +13,23 @@ pub struct Effort {
     pub looks: u32,
 }
 
-/// What is computed in turn, looking ahead.
-#[derive(Clone, Copy)]
-struct Path<const N: usize> {
-    /// As if nothing had left: red values may have.
-    alive: State<N>,
-    ready: Mask<N>,
-    /// Words that did not fit when the last value was computed, all of them of `others`.
-    excess: u64,
-    others: Mask<N>,
-    /// Words that left before that and came back.
-    back: u64,
+/// What is known of sets of computed values: no play from there takes less than the first number, and one takes
+/// no more than the second. A set forgets what another with its place has known.
+struct Known<const N: usize>(Vec<(Mask<N>, u64, u64)>);
+
+impl<const N: usize> Known<N> {
+    const PLACES: usize = 1024;
+
+    fn place(&mut self, done: &Mask<N>) -> &mut (Mask<N>, u64, u64) {
+        if self.0.is_empty() {
+            self.0.resize(Self::PLACES, (Mask::EMPTY, 0, u64::MAX));
+        }
+        let place = &mut self.0[hash(done) as usize % Self::PLACES];
+        if place.0 != *done {
+            *place = (*done, 0, u64::MAX);
+        }
+        place
+    }
 }
 
 impl<const N: usize> Game<N> {
@@ -31,45 +38,81 @@ impl<const N: usize> Game<N> {
     ///
     /// Whatever is computed next, and after that, up to `depth` values: when the last of them is computed, what is
     /// alive and does not fit has left. Each word of it that is clean has cost one word or will, any other two.
-    /// And what did not fit before, and has come back since, has cost one word more.
     pub fn lookahead(&self, state: &State<N>, effort: Effort, floor: u64, ceiling: u64) -> u64 {
         let floor = floor.max(self.surplus(state));
         if self.is_over(state) || floor >= ceiling {
             return floor;
         }
         let ready: Mask<N> = self.ready(state).collect();
-        let Effort { depth, mut looks } = effort;
-        let path = Path { alive: *state, ready, excess: 0, others: Mask::EMPTY, back: 0 };
-        self.ahead(&path, depth, &mut looks, (floor, ceiling))
+        let mut ahead = Ahead { game: self, looks: effort.looks, known: Known(Vec::new()) };
+        ahead.least(state, ready, effort.depth, (floor, ceiling))
     }
 
+    /// The least price of what does not fit when `v` is computed.
+    fn least_price(&self, alive: &State<N>, v: usize) -> u64 {
+        let killed = self.killed(alive, v);
+        let excess = self.excess(alive, v, self.slid(killed));
+        if excess == 0 {
+            return 0;
+        }
+        let mut clean = alive.red - alive.dirty - self.preds[v];
+        if self.sliding {
+            clean = (alive.red | self.preds[v]) - alive.dirty - killed;
+        }
+        if !self.outputs_blue {
+            let done = alive.done | Mask::one(v);
+            let spent = (alive.dirty & self.outputs).iter();
+            clean = clean | spent.filter(|&u| self.is_spent(u, &done)).collect();
+        }
+        excess + excess.saturating_sub(self.words(clean))
+    }
+
+    /// Words of outputs that will not find room in the end, where they may end in fast memory.
+    fn surplus(&self, state: &State<N>) -> u64 {
+        if self.outputs_blue {
+            return 0;
+        }
+        let unstored = (self.outputs - state.done) | (state.dirty & self.outputs);
+        self.words(unstored).saturating_sub(self.memory)
+    }
+}
+
+/// A look ahead.
+struct Ahead<'a, const N: usize> {
+    game: &'a Game<N>,
+    looks: u32,
+    known: Known<N>,
+}
+
+impl<const N: usize> Ahead<'_, N> {
     /// The least, but at least `floor`, over the sequences of up to `depth` values, of the most that one of them
-    /// takes; `ceiling` if that is not less. When `looks` are used up no more is claimed than `floor`.
-    fn ahead(
-        &self,
-        path: &Path<N>,
+    /// takes; `ceiling` if that is not less. The red values of `alive` may have left. When looks are used up no
+    /// more is claimed than `floor`.
+    fn least(
+        &mut self,
+        alive: &State<N>,
+        ready: Mask<N>,
         depth: usize,
-        looks: &mut u32,
         (floor, ceiling): (u64, u64),
     ) -> u64 {
+        let game = self.game;
         let mut least = ceiling;
-        for v in path.ready.iter() {
-            if *looks == 0 {
+        for v in ready.iter() {
+            if self.looks == 0 {
                 return floor;
             }
-            *looks -= 1;
-            let (price, mut next) = self.along(path, v);
-            let mut most = floor.max(price);
+            self.looks -= 1;
+            let mut most = floor.max(game.least_price(alive, v));
             if most >= least {
                 continue;
             }
             if depth > 1 {
-                next.alive = self.play(&path.alive, &Step { vertex: v, out: Mask::EMPTY });
-                let enabled = (self.succs[v] - next.alive.done).iter();
-                let enabled = enabled.filter(|&w| self.preds[w].within(&next.alive.done));
-                next.ready = (path.ready - Mask::one(v)) | enabled.collect();
-                if !next.ready.is_empty() {
-                    most = self.ahead(&next, depth - 1, looks, (most, least));
+                let next = game.play(alive, &Step { vertex: v, out: Mask::EMPTY });
+                let enabled = (game.succs[v] - next.done).iter();
+                let enabled = enabled.filter(|&w| game.preds[w].within(&next.done)).collect();
+                let ready = (ready - Mask::one(v)) | enabled;
+                if !ready.is_empty() {
+                    most = self.after(&next, ready, depth - 1, (most, least));
                 }
             }
             least = least.min(most);
@@ -80,34 +123,32 @@ impl<const N: usize> Game<N> {
         least
     }
 
-    /// The least price until `v` is computed, and the path but for what is alive and ready then.
-    fn along(&self, path: &Path<N>, v: usize) -> (u64, Path<N>) {
-        let (alive, operands) = (&path.alive, self.preds[v]);
-        let killed = self.killed(alive, v);
-        let excess = self.excess(alive, v, self.slid(killed));
-        // Of what did not fit before, no more can still be absent than is not needed now.
-        let back = path.back + path.excess.saturating_sub(self.words(path.others - operands));
-        let others =
-            if self.sliding { (alive.red | operands) - killed } else { alive.red - operands };
-        let mut price = back;
-        if excess > 0 {
-            let mut clean = others - alive.dirty;
-            if !self.outputs_blue {
-                let done = alive.done | Mask::one(v);
-                let spent = (alive.dirty & self.outputs).iter();
-                clean = clean | spent.filter(|&u| self.is_spent(u, &done)).collect();
+    /// As [`least`](Self::least), which is asked only what is not known. What is alive, and how far it is to look,
+    /// depend only on what is computed.
+    fn after(
+        &mut self,
+        alive: &State<N>,
+        ready: Mask<N>,
+        depth: usize,
+        (floor, ceiling): (u64, u64),
+    ) -> u64 {
+        if depth == 1 {
+            return self.least(alive, ready, depth, (floor, ceiling));
+        }
+        let &mut (_, lower, upper) = self.known.place(&alive.done);
+        if lower >= ceiling || upper <= floor {
+            return if upper <= floor { floor } else { ceiling };
+        }
+        let least = self.least(alive, ready, depth, (floor.max(lower), ceiling));
+        if self.looks > 0 {
+            let (_, lower, upper) = self.known.place(&alive.done);
+            if least > floor {
+                *lower = (*lower).max(least);
             }
-            price += excess + excess.saturating_sub(self.words(clean));
+            if least < ceiling {
+                *upper = (*upper).min(least);
+            }
         }
-        (price, Path { excess, others, back, ..*path })
-    }
-
-    /// Words of outputs that will not find room in the end, where they may end in fast memory.
-    fn surplus(&self, state: &State<N>) -> u64 {
-        if self.outputs_blue {
-            return 0;
-        }
-        let unstored = (self.outputs - state.done) | (state.dirty & self.outputs);
-        self.words(unstored).saturating_sub(self.memory)
+        least
     }
 }

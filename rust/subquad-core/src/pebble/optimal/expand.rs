@@ -16,7 +16,7 @@ const TASK: usize = 8;
 /// How far the estimate of a new state looks ahead.
 pub const SHALLOW: Effort = Effort { depth: 2, looks: 1_000 };
 /// How far it looks ahead before the state is expanded.
-const DEEP: Effort = Effort { depth: 6, looks: 10_000 };
+const DEEP: Effort = Effort { depth: 8, looks: 10_000 };
 
 /// What expanding needs; it changes nothing.
 pub struct Expander<'a, const N: usize> {

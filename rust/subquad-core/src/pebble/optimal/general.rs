@@ -1,11 +1,6 @@
 //! Best-first search in all other games, where a value may be computed again, a pebble is recoloured, or
 //! what is not stored may not be deleted. For small graphs: positions are pebbles, not orders.
-//!
-//! An action places a pebble, by loading or computing, and makes room for it first, by no more than it must.
-//! Nothing is lost: what leaves later, or is stored later, was no obstacle before (where a pebble may slide from
-//! a value only if it is blue too, it may be stored at any time). Where blue pebbles stay and
-//! outputs must end blue, an output is stored when it is computed, since it will be; and what serves nothing
-//! leaves at once where that is free.
+//! `rules.rs` has what leads from one to the next.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -15,6 +10,7 @@ use super::mask::Mask;
 use super::oneshot::{Game, State};
 use super::patience::Patience;
 use super::price::{Cost, Price};
+use super::rules::{Action, Position, Rules};
 use super::symmetry::Symmetry;
 use crate::pebble::{Model, Move, Op};
 use crate::{Error, Par, Result};
@@ -24,22 +20,6 @@ const BATCH: usize = 256;
 /// No position.
 const NONE: u32 = u32::MAX;
 
-/// Pebbles, and what has been computed if that may be done once only. A state of the one-shot game whose
-/// `dirty` values are the blue ones, so that it can be renamed as one.
-type Position<const N: usize> = State<N>;
-
-/// What is done to come to the next position.
-#[derive(Clone, Copy)]
-struct Action<const N: usize> {
-    vertex: usize,
-    op: Op,
-    /// Values that leave fast memory, and those of them that are stored.
-    out: Mask<N>,
-    stored: Mask<N>,
-    /// The operand whose pebble slides; if it is in `stored`, it is stored before.
-    slide: Option<usize>,
-}
-
 struct Record<const N: usize> {
     position: Position<N>,
     cost: Cost,
@@ -48,9 +28,7 @@ struct Record<const N: usize> {
 
 /// The search.
 pub struct General<const N: usize> {
-    game: Game<N>,
-    model: Model,
-    price: Price,
+    rules: Rules<N>,
     symmetry: Symmetry<N>,
     records: Vec<Record<N>>,
     /// The cheapest record of each position.
@@ -69,9 +47,7 @@ impl<const N: usize> General<N> {
         let symmetry = Symmetry::new(&game);
         let position = State { done: Mask::EMPTY, red: Mask::EMPTY, dirty: game.given };
         let mut search = Self {
-            game,
-            model,
-            price: Price::new(model.compute_cost),
+            rules: Rules { game, price: Price::new(model.compute_cost), model },
             symmetry,
             records: Vec::new(),
             known: HashMap::new(),
@@ -88,85 +64,6 @@ impl<const N: usize> General<N> {
         search
     }
 
-    /// Outputs that are not blue.
-    fn unstored(&self, position: &Position<N>) -> Mask<N> {
-        self.game.outputs - position.dirty
-    }
-
-    /// Is nothing left but to store outputs that are red, if they must be?
-    fn is_over(&self, position: &Position<N>) -> bool {
-        self.unstored(position).within(&position.red)
-    }
-
-    /// Values that may yet serve an output that is not blue.
-    fn useful(&self, position: &Position<N>) -> Mask<N> {
-        let mut useful = self.unstored(position);
-        if !self.model.recompute {
-            let left = self.game.all - self.game.given - position.done;
-            return left.iter().fold(useful, |useful, v| useful | self.game.preds[v]);
-        }
-        if !self.model.blue_persists {
-            // An output that is blue may be loaded, lost, and computed again.
-            return self.game.all;
-        }
-        // Vertices are in topological order.
-        for v in (0..self.game.preds.len()).rev() {
-            if useful.has(v) {
-                useful = useful | self.game.preds[v];
-            }
-        }
-        useful
-    }
-
-    /// The least that a position costs yet; none if it cannot be won.
-    fn estimate(&self, position: &Position<N>) -> Option<Cost> {
-        let game = &self.game;
-        let unstored = self.unstored(position);
-        let mut cost = Cost::default();
-        if game.outputs_blue {
-            cost.words += game.words(unstored);
-        }
-        let mut computed = if self.model.recompute {
-            unstored - position.red
-        } else {
-            // What is computed, and in neither memory, is lost.
-            if !(unstored - position.red).within(&(game.all - game.given - position.done)) {
-                return None;
-            }
-            game.all - game.given - position.done
-        };
-        let mut loaded = Mask::<N>::EMPTY;
-        for v in (0..game.preds.len()).rev().filter(|&v| !position.red.has(v)) {
-            if computed.has(v) {
-                if game.given.has(v) {
-                    return None;
-                }
-                cost.computations += 1;
-            }
-            if !computed.has(v) && !loaded.has(v) {
-                continue;
-            }
-            if !computed.has(v) {
-                let load = Cost { words: game.weights[v], computations: 0 };
-                let again = Cost { words: 0, computations: 1 };
-                let is_cheaper = self.price.key(again) < self.price.key(load);
-                let again = self.model.recompute && !game.given.has(v) && is_cheaper;
-                cost = cost.plus(if again { Cost { words: 0, computations: 1 } } else { load });
-                continue;
-            }
-            for u in (game.preds[v] - position.red).iter() {
-                if position.dirty.has(u) {
-                    loaded.insert(u);
-                } else if self.model.recompute && !game.given.has(u) {
-                    computed.insert(u);
-                } else if !computed.has(u) {
-                    return None;
-                }
-            }
-        }
-        Some(cost)
-    }
-
     /// Only plays that cost less are of interest.
     pub fn cap(&mut self, upper: Cost) {
         self.upper = Some(upper);
@@ -176,23 +73,27 @@ impl<const N: usize> General<N> {
     /// Takes a position in if it is new or cheaper than before.
     fn reach(&mut self, position: Position<N>, cost: Cost, parent: u32, floor: Cost) {
         let known = self.known.get(&position).map(|&i| self.records[i as usize].cost);
-        if known.is_some_and(|known| self.price.key(known) <= self.price.key(cost)) {
+        if known.is_some_and(|known| self.rules.price.key(known) <= self.rules.price.key(cost)) {
             return;
         }
-        let Some(rest) = self.estimate(&position) else { return };
+        let Some(rest) = self.rules.estimate(&position) else { return };
         let total = cost.plus(rest);
-        let total = if self.price.key(total) < self.price.key(floor) { floor } else { total };
-        if self.upper.is_some_and(|upper| self.price.key(total) >= self.price.key(upper)) {
+        let total =
+            if self.rules.price.key(total) < self.rules.price.key(floor) { floor } else { total };
+        if self
+            .upper
+            .is_some_and(|upper| self.rules.price.key(total) >= self.rules.price.key(upper))
+        {
             return;
         }
         let i = self.records.len() as u32;
         self.records.push(Record { position, cost, parent });
         self.known.insert(position, i);
-        if self.is_over(&position) {
+        if self.rules.is_over(&position) {
             self.upper = Some(total);
             self.goal = i;
         } else {
-            self.open.entry(self.price.key(total)).or_insert((total, Vec::new())).1.push(i);
+            self.open.entry(self.rules.price.key(total)).or_insert((total, Vec::new())).1.push(i);
         }
     }
 
@@ -204,7 +105,7 @@ impl<const N: usize> General<N> {
                 continue;
             }
             let (key, total) = (*entry.key(), entry.get().0);
-            if self.upper.is_some_and(|upper| self.price.key(upper) <= key) {
+            if self.upper.is_some_and(|upper| self.rules.price.key(upper) <= key) {
                 break;
             }
             self.lower = total;
@@ -240,7 +141,11 @@ impl<const N: usize> General<N> {
             if self.known[&position] == i {
                 let followers = self.followers(&position, par, until).inspect_err(|_| {
                     // It is open still.
-                    self.open.entry(self.price.key(total)).or_insert((total, Vec::new())).1.push(i);
+                    self.open
+                        .entry(self.rules.price.key(total))
+                        .or_insert((total, Vec::new()))
+                        .1
+                        .push(i);
                 })?;
                 self.expanded += 1;
                 for (next, more) in followers {
@@ -262,152 +167,12 @@ impl<const N: usize> General<N> {
         let found = par.map(1, |_, pulse| {
             let mut patience = Patience::new(pulse, until);
             let mut found = Vec::new();
-            self.actions(position, &mut patience, |_, next, more| {
+            self.rules.actions(position, &mut patience, |_, next, more| {
                 found.push((self.symmetry.smallest(&next, |_| ()), more));
             });
             if patience.is_over() { None } else { Some(found) }
         })?;
         found.into_iter().next().flatten().ok_or(Error::Stopped)
-    }
-
-    /// Hands out the positions that may come next, and what they cost.
-    fn actions(
-        &self,
-        at: &Position<N>,
-        patience: &mut Patience,
-        mut found: impl FnMut(Action<N>, Position<N>, Cost),
-    ) {
-        let game = &self.game;
-        let words = game.words(at.red);
-        let useful = self.useful(at);
-        if self.model.sliding && self.model.recompute && !self.model.blue_persists {
-            // What is stored and computed again is in both memories, and a pebble may slide from it.
-            let (out, stored) = (Mask::EMPTY, Mask::EMPTY);
-            for vertex in (at.red - at.dirty - game.given).iter() {
-                let action = Action { vertex, op: Op::Store, out, stored, slide: None };
-                let (next, cost) = self.act(at, &action);
-                found(action, next, cost);
-            }
-        }
-        for v in (useful - at.red).iter() {
-            let mut place = |op: Op, slide: Option<usize>| {
-                let freed = slide.map_or(0, |u| game.weights[u]);
-                let excess = (words + game.weights[v] - freed).saturating_sub(game.memory);
-                let keep = if op == Op::Load { at.red } else { at.red - game.preds[v] };
-                let mut items: Vec<(u64, usize)> =
-                    keep.iter().map(|u| (game.weights[u], u)).collect();
-                items.sort_unstable_by_key(|&(weight, u)| (std::cmp::Reverse(weight), u));
-                let (out, stored) = (Mask::EMPTY, Mask::EMPTY);
-                let action = Action { vertex: v, op, out, stored, slide };
-                self.choose((at, &useful, &items), excess, action, patience, &mut |action| {
-                    let (next, cost) = self.act(at, &action);
-                    found(action, next, cost);
-                });
-            };
-            if at.dirty.has(v) {
-                place(Op::Load, None);
-            }
-            let again = !self.model.recompute && at.done.has(v);
-            if game.given.has(v) || again || !game.preds[v].within(&at.red) {
-                continue;
-            }
-            place(Op::Compute, None);
-            if self.model.sliding && words + game.weights[v] > game.memory {
-                game.preds[v].iter().for_each(|u| place(Op::Compute, Some(u)));
-            }
-        }
-    }
-
-    /// All ways to free `excess` words, with no value too many, and to let go the operand that is slid onto.
-    fn choose(
-        &self,
-        (at, useful, items): (&Position<N>, &Mask<N>, &[(u64, usize)]),
-        excess: u64,
-        action: Action<N>,
-        patience: &mut Patience,
-        found: &mut impl FnMut(Action<N>),
-    ) {
-        if patience.is_over() {
-            return;
-        }
-        if excess > 0 {
-            for (i, &(weight, u)) in items.iter().enumerate() {
-                let (rest, after) = (excess.saturating_sub(weight), (at, useful, &items[i + 1..]));
-                let out = action.out | Mask::one(u);
-                if at.dirty.has(u) {
-                    self.choose(after, rest, Action { out, ..action }, patience, found);
-                    continue;
-                }
-                let stored = action.stored | Mask::one(u);
-                self.choose(after, rest, Action { out, stored, ..action }, patience, found);
-                if self.may_lose(useful.has(u)) {
-                    self.choose(after, rest, Action { out, ..action }, patience, found);
-                }
-            }
-            return;
-        }
-        let Some(u) = action.slide else { return found(action) };
-        let wanted = self.unstored(at).has(u);
-        let still = self.game.succs[u] - at.done - Mask::one(action.vertex);
-        if at.dirty.has(u) {
-            return found(action);
-        }
-        if self.may_lose(wanted || !still.is_empty()) {
-            found(action);
-        }
-        if self.model.blue_persists {
-            found(Action { stored: action.stored | Mask::one(u), ..action });
-        }
-    }
-
-    /// May a value that is not blue be deleted? Not if it is certainly of use and cannot come back.
-    fn may_lose(&self, useful: bool) -> bool {
-        self.model.deletes && (self.model.recompute || !useful)
-    }
-
-    /// The position after an action, and what that costs.
-    fn act(&self, at: &Position<N>, action: &Action<N>) -> (Position<N>, Cost) {
-        let (game, v) = (&self.game, action.vertex);
-        let mut cost = Cost { words: game.words(action.stored), computations: 0 };
-        let mut next = *at;
-        next.dirty = next.dirty | action.stored;
-        next.red = (next.red - action.out) | Mask::one(v);
-        match action.op {
-            Op::Load => {
-                cost.words += game.weights[v];
-                if !self.model.blue_persists {
-                    next.dirty = next.dirty - Mask::one(v);
-                }
-            }
-            Op::Store => {
-                cost.words += game.weights[v];
-                next.dirty.insert(v);
-                next.red = next.red - Mask::one(v);
-            }
-            _ => {
-                cost.computations += 1;
-                if !self.model.recompute {
-                    next.done.insert(v);
-                }
-                next.red = next.red - action.slide.map_or(Mask::EMPTY, Mask::one);
-                if self.stores_at_once(v, &next) {
-                    next.dirty.insert(v);
-                    cost.words += game.weights[v];
-                }
-            }
-        }
-        next.red = next.red - self.useless(&next);
-        (next, cost)
-    }
-
-    fn stores_at_once(&self, v: usize, position: &Position<N>) -> bool {
-        self.model.blue_persists && self.game.outputs_blue && self.unstored(position).has(v)
-    }
-
-    /// Red values that serve nothing and may be deleted.
-    fn useless(&self, position: &Position<N>) -> Mask<N> {
-        let useless = position.red - self.useful(position);
-        if self.model.deletes { useless } else { useless & position.dirty }
     }
 
     /// The moves of the best play, if the search found it.
@@ -423,12 +188,12 @@ impl<const N: usize> General<N> {
         }
         path.reverse();
         let mut moves = Vec::new();
-        let mut place: Vec<usize> = (0..self.game.vertices.len()).collect();
+        let mut place: Vec<usize> = (0..self.rules.game.vertices.len()).collect();
         for pair in path.windows(2) {
             let [from, to] = [pair[0], pair[1]].map(|i| &self.records[i as usize]);
             let mut best: Option<(u128, Action<N>, Position<N>)> = None;
-            self.actions(&from.position, &mut Patience::endless(), |action, next, cost| {
-                let key = self.price.key(cost);
+            self.rules.actions(&from.position, &mut Patience::endless(), |action, next, cost| {
+                let key = self.rules.price.key(cost);
                 if best.as_ref().is_none_or(|best| key < best.0)
                     && self.symmetry.smallest(&next, |_| ()) == to.position
                 {
@@ -436,8 +201,9 @@ impl<const N: usize> General<N> {
                 }
             });
             let (_, action, next) = best.expect("a position of a play follows from the one before");
-            let mut push = |op, v: usize| moves.push(Move::new(op, self.game.vertices[place[v]]));
-            self.write(&from.position, &action, &mut push);
+            let mut push =
+                |op, v: usize| moves.push(Move::new(op, self.rules.game.vertices[place[v]]));
+            self.rules.write(&from.position, &action, &mut push);
             let mut image: Vec<usize> = (0..place.len()).collect();
             self.symmetry.smallest(&next, |map| image.iter_mut().for_each(|v| *v = map[*v]));
             let mut renamed = vec![0; place.len()];
@@ -445,41 +211,11 @@ impl<const N: usize> General<N> {
             place = renamed;
         }
         let end = self.records[self.goal as usize].position;
-        if self.game.outputs_blue {
-            let late = self.unstored(&end).iter();
-            late.for_each(|v| moves.push(Move::new(Op::Store, self.game.vertices[place[v]])));
+        if self.rules.game.outputs_blue {
+            let late = self.rules.unstored(&end).iter();
+            late.for_each(|v| moves.push(Move::new(Op::Store, self.rules.game.vertices[place[v]])));
         }
         Some(moves)
-    }
-
-    fn write(&self, at: &Position<N>, action: &Action<N>, push: &mut impl FnMut(Op, usize)) {
-        let v = action.vertex;
-        for u in action.out.iter() {
-            if action.stored.has(u) {
-                push(Op::Store, u);
-            }
-            if !action.stored.has(u) || self.model.blue_persists {
-                push(Op::Delete, u);
-            }
-        }
-        if let Some(u) = action.slide.filter(|&u| action.stored.has(u)) {
-            push(Op::Store, u);
-        }
-        push(action.op, v);
-        if let Some(u) = action.slide {
-            push(Op::Delete, u);
-        }
-        let mut next = *at;
-        next.dirty = next.dirty | action.stored;
-        if action.op == Op::Compute && self.stores_at_once(v, &next) {
-            push(Op::Store, v);
-        }
-        let (after, _) = self.act(at, action);
-        let slid = action.slide.map_or(Mask::EMPTY, Mask::one);
-        let left = at.red - action.out - slid;
-        let placed = Mask::one(v);
-        let left = if action.op == Op::Store { left - placed } else { left | placed };
-        (left - after.red).iter().for_each(|u| push(Op::Delete, u));
     }
 
     pub fn states(&self) -> u64 {

@@ -2,11 +2,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `oneshot.rs` | the game that computes once, in normal form, and what is forced or pointless in it |
+//! | `oneshot.rs`, `steps.rs` | the game that computes once, in normal form, and what is forced or pointless in it |
+//! | `bound.rs` | what its plays must cost yet |
 //! | `astar.rs`, `expand.rs`, `store.rs` | its best-first search |
 //! | `beam.rs` | plays for it |
 //! | `symmetry.rs` | renamings that change nothing |
-//! | `general.rs`, `price.rs` | all other games, on small graphs |
+//! | `general.rs`, `rules.rs`, `price.rs` | all other games, on small graphs |
 //! | `greedy.rs` | a play at once |
 
 mod astar;
@@ -21,6 +22,7 @@ mod oneshot;
 mod patience;
 mod price;
 mod replay;
+mod rules;
 mod steps;
 mod store;
 mod symmetry;

@@ -60,7 +60,8 @@ pub fn shard<const N: usize>(state: &State<N>) -> usize {
     (hash(&state.done) >> 60) as usize % SHARDS
 }
 
-fn hash<const N: usize>(set: &Mask<N>) -> u64 {
+/// A number that looks random and depends on the set.
+pub fn hash<const N: usize>(set: &Mask<N>) -> u64 {
     set.words().iter().fold(0, |hash: u64, &word| {
         let mixed = (hash.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         mixed ^ mixed >> 32
