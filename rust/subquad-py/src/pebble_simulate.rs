@@ -55,11 +55,11 @@ pub fn pebble_simulate<'py>(
 #[pyfunction]
 #[pyo3(signature = (spec, block))]
 #[allow(clippy::needless_pass_by_value)] // arguments are extracted by value
-pub fn pebble_family_order<'py>(
-    py: Python<'py>,
+pub fn pebble_family_order(
+    py: Python<'_>,
     spec: Spec,
     block: Option<u64>,
-) -> PyResult<Option<Vector<'py, u32>>> {
+) -> PyResult<Option<Vector<'_, u32>>> {
     let family = family(&spec)?;
     let order = match block {
         Some(block) => Order::Blocked { block: block as usize },
