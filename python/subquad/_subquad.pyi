@@ -8,6 +8,7 @@ __all__ = [
     "PebbleAttention",
     "PebbleDag",
     "PebbleImprover",
+    "PebbleSearch",
     "PebbleTrace",
     "__version__",
     "attention_backward",
