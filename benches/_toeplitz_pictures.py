@@ -44,12 +44,14 @@ def draw_pays(found: Row, path: Path) -> None:
         1, 2, figsize=(9.0, 3.6), sharey=True, layout="constrained"
     )
     kinds = sorted({(row["entries"], row["degree"]) for row in found["general"]})
-    for number, (entries, degree) in enumerate(kinds):
+    counts = sorted({entries for entries, _ in kinds})
+    for entries, degree in kinds:
         rows = [r for r in found["general"] if (r["entries"], r["degree"]) == (entries, degree)]
-        curve(left, rows, number, f"{entries} entries, degree {degree}")
+        what = f"{entries} {'entry' if entries == 1 else 'entries'}, degree {degree}"
+        curve(left, rows, (counts.index(entries), degree - 1), what)
     for number, kind in enumerate(dict.fromkeys(row["kind"] for row in found["biases"])):
         rows = [r for r in found["biases"] if r["kind"] == kind and r["ratio"] is not None]
-        curve(right, rows, number, f"{kind}: {rows[0]['route']}")
+        curve(right, rows, (number, number), f"{kind}: {rows[0]['route']}")
     left.set_title("a matrix for every lag, by transforms")
     right.set_title("a bias, d = 16, degree 2")
     left.set_ylabel("time of exact attention / polynomial")
@@ -65,8 +67,9 @@ def draw_pays(found: Row, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def curve(axis: Any, rows: list[Row], number: int, label: str) -> None:
-    """Draw one line, or a mark where there is one length only."""
-    style = MARKS[number % 4] + ("-" if len(rows) > 1 else "")
+def curve(axis: Any, rows: list[Row], look: tuple[int, int], label: str) -> None:
+    """Draw one line, or a mark where there is one length only, in a colour and with a mark of its own."""
+    colour, mark = look
+    style = MARKS[mark] + ("-" if len(rows) > 1 else "")
     x, y = ([row[name] for row in rows] for name in ("n", "ratio"))
-    axis.plot(x, y, style, color=COLOURS[number % 4], ms=4, mfc="none", lw=1.2, label=label)
+    axis.plot(x, y, style, color=COLOURS[colour], ms=4, mfc="none", lw=1.2, label=label)
