@@ -198,6 +198,19 @@ def test_large_sizes_are_planned_at_once() -> None:
         assert 1.0 < plan.words / plan.lower_bound < 1.8
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_sweep_agrees_with_trying_everything(direction: str) -> None:
+    options: dict[str, Any] = {"direction": direction, "is_causal": direction != "loss"}
+    arguments = (7, 3, [1, 12, 25, 40, 90])
+    found = sweep(*arguments, **options)
+    expected = reference.pebble.sweep(*arguments, **options)
+    assert (found.schedules, found.crossovers) == (expected.schedules, expected.crossovers)
+    np.testing.assert_array_equal(found.best, expected.best)
+    assert found.words.keys() == expected.words.keys()
+    for name, moved in found.words.items():
+        np.testing.assert_array_equal(moved, expected.words[name])
+
+
 def test_a_sweep_is_the_plans() -> None:
     found = sweep(200, 16, [5000, 100, 300, 300], direction="backward")
     assert found.memories.tolist() == [100, 300, 5000]

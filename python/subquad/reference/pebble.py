@@ -26,6 +26,7 @@ from ._pebble_graphs import (
 from ._pebble_optimal import optimal
 from ._pebble_replay import replay, reuse_distances
 from ._pebble_simulate import simulate
+from ._pebble_sweep import sweep
 
 __all__ = [
     "IOPlan",
@@ -45,6 +46,7 @@ __all__ = [
     "reuse_distances",
     "simulate",
     "stencil",
+    "sweep",
     "tree",
 ]
 
