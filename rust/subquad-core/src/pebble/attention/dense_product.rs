@@ -65,9 +65,4 @@ impl DenseProduct {
         let (rows, cols) = (self.side.min(self.rows), self.side.min(self.cols));
         Words::new(rows + cols, rows * cols, 0)
     }
-
-    /// Multiplications and additions.
-    pub fn flops(&self) -> u64 {
-        2 * (self.rows * self.inner * self.cols) as u64
-    }
 }

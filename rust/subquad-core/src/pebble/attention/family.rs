@@ -2,6 +2,7 @@
 
 use super::fault::Step;
 use super::memory::Memory;
+use super::operands::Operands;
 use super::planner::Search;
 use super::problem::{Problem, Traffic};
 use super::words::Words;
@@ -9,7 +10,10 @@ use super::words::Words;
 /// A family of schedules: its members differ in the sizes of blocks alone.
 pub(super) trait Family: Sized {
     /// The arrays that it works on.
-    type Arrays: Copy;
+    type Arrays: Operands;
+
+    /// Products of matrices of which one factor, or the result, is an array of rows by keys.
+    const PRODUCTS: u64;
 
     /// Words moved: a closed form, equal to what [`execute`](Self::execute) counts. With a mask, a sum over panels.
     fn traffic(&self, p: &Problem) -> Traffic;
@@ -19,7 +23,9 @@ pub(super) trait Family: Sized {
     fn moments(&self, p: &Problem) -> Vec<Words>;
 
     /// Multiplications and additions of products of matrices, for pairs that are seen.
-    fn flops(&self, p: &Problem) -> u64;
+    fn flops(&self, p: &Problem) -> u64 {
+        Self::Arrays::flops(p) + 2 * Self::PRODUCTS * p.wide(p.visible.pairs())
+    }
 
     /// The most words of slow memory in use beyond inputs and outputs.
     fn workspace(&self, p: &Problem) -> u64;
@@ -34,9 +40,6 @@ pub(super) trait Family: Sized {
 
     /// The member that moves least, of those whose moments fit.
     fn best(search: &Search) -> Option<Self>;
-
-    /// The member that needs least memory.
-    fn smallest(p: &Problem) -> Self;
 }
 
 /// Defines a family by the sizes of its blocks.
@@ -51,6 +54,9 @@ macro_rules! family {
         impl $name {
             /// Names of the sizes.
             pub const BLOCKS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            /// The member that needs least memory.
+            pub(super) const SMALLEST: Self = Self { $($field: 1),* };
 
             /// The sizes, in the order of their names.
             pub fn blocks(&self) -> Vec<usize> {

@@ -9,8 +9,9 @@
 use super::family::{Family, family};
 use super::fault::Step;
 use super::memory::Memory;
+use super::operands::Forward;
 use super::planner::Search;
-use super::problem::{Forward, Problem, Traffic};
+use super::problem::{Problem, Traffic};
 use super::visible::pieces;
 use super::visit::{Visit, zero_unseeing};
 use super::words::{Class, Words};
@@ -35,6 +36,7 @@ impl Flash1 {
 
 impl Family for Flash1 {
     type Arrays = Forward;
+    const PRODUCTS: u64 = 2;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let visits = p.visible.rows_of_panels(self.keys);
@@ -55,10 +57,6 @@ impl Family for Flash1 {
             stays + Words::new(rows * p.width, 0, 0),
             stays + Words::new(0, rows * p.width, 2 * rows + 1),
         ]
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        4 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -116,9 +114,5 @@ impl Family for Flash1 {
         let p = search.problem;
         let (keys, _) = search.keys(|keys| search.fits(&Self { keys, rows: 1 }.moments(p)))?;
         Some(Self { keys, rows: 1 })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { keys: 1, rows: 1 }
     }
 }

@@ -8,8 +8,9 @@
 use super::family::{Family, family};
 use super::fault::Step;
 use super::memory::Memory;
+use super::operands::Forward;
 use super::planner::Search;
-use super::problem::{Forward, Problem, Traffic, widest};
+use super::problem::{Problem, Traffic, widest};
 use super::softmax::Online;
 use super::visible::pieces;
 use super::words::{Class, Words};
@@ -28,6 +29,7 @@ family! {
 
 impl Family for Flash2 {
     type Arrays = Forward;
+    const PRODUCTS: u64 = 2;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let keys = p.wide(p.visible.keys_of_panels(self.rows));
@@ -41,10 +43,6 @@ impl Family for Flash2 {
         let Self { rows, keys, stream } = *self;
         let rest = Words::new(rows * p.width, rows * (p.width + keys), 2 * rows);
         vec![rest + Words::new(keys * stream, 0, 0), rest + Words::new(0, 0, 1)]
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        4 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, _: &Problem) -> u64 {
@@ -61,12 +59,8 @@ impl Family for Flash2 {
             let query = m.load(arrays.query, rows.clone(), 0..p.width)?;
             let mut out = m.alloc(Class::Accumulator, rows.len(), p.width)?;
             let mut online = Online::new(m, rows.len())?;
-            for keys in pieces(p.keys(), self.keys) {
-                let block = p.block(rows.clone(), keys.clone());
-                if block.look.pairs == 0 {
-                    continue;
-                }
-                let mut scores = m.alloc(Class::Accumulator, rows.len(), keys.len())?;
+            for block in p.along_keys(&rows, 0..p.keys(), self.keys) {
+                let mut scores = m.alloc(Class::Accumulator, rows.len(), block.keys.len())?;
                 for cols in pieces(p.width, self.stream) {
                     let key = p.load_keys(m, arrays.key, &block, cols.clone())?;
                     let products = block.look.pairs * cols.len() as u64;
@@ -99,9 +93,5 @@ impl Family for Flash2 {
         let (rows, _) = search.rows(|rows| fits(rows, 1))?;
         let stream = widest(p.width, |stream| fits(rows, stream))?;
         Some(Self { rows, keys: 1, stream })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { rows: 1, keys: 1, stream: 1 }
     }
 }

@@ -9,9 +9,11 @@ use super::fault::Step;
 use super::key_panels::discard_sums;
 use super::memory::Memory;
 use super::naive::best_side;
-use super::phases::{Product, ScoreBlocks, Scores, row_sums, row_sums_moment, row_sums_traffic};
+use super::operands::Backward;
+use super::phases::{Product, row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
-use super::problem::{Backward, Problem, Traffic};
+use super::problem::{Problem, Traffic};
+use super::scores::{ScoreBlocks, Scores};
 use super::slow::Array;
 use super::visible::pieces;
 use super::words::Words;
@@ -24,19 +26,9 @@ family! {
     }
 }
 
-impl FourPhase {
-    fn scores(self) -> ScoreBlocks {
-        ScoreBlocks { rows: self.side, keys: self.side, stream: self.side }
-    }
-
-    fn product(self, p: &Problem) -> Product {
-        let columns = self.side.min(p.width);
-        Product { rows: self.side, columns, stream: columns }
-    }
-}
-
 impl Family for FourPhase {
     type Arrays = Backward;
+    const PRODUCTS: u64 = 5;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let (pairs, blocks) = (p.visible.pairs(), p.visible.rows_of_panels(self.side));
@@ -44,7 +36,8 @@ impl Family for FourPhase {
             loads: Words::operands(pairs) + Words::statistics(2 * blocks),
             stores: Words::operands(2 * pairs),
         };
-        let (scores, product) = (self.scores().traffic(p), self.product(p));
+        let (scores, product) =
+            (ScoreBlocks::square(self.side).traffic(p), Product::square(p, self.side));
         let products = product.traffic(p, false) + product.traffic(p, true);
         row_sums_traffic(p) + scores + scores + both + products + product.traffic(p, true)
     }
@@ -62,10 +55,6 @@ impl Family for FourPhase {
         ]
     }
 
-    fn flops(&self, p: &Problem) -> u64 {
-        2 * p.row_words() + 10 * p.wide(p.visible.pairs())
-    }
-
     fn workspace(&self, p: &Problem) -> u64 {
         p.rows() as u64 + 2 * p.visible.pairs()
     }
@@ -79,7 +68,7 @@ impl Family for FourPhase {
         let sums = row_sums(p, m, arrays.out, arrays.grad_out)?;
         let weights = self.weights(p, m, arrays)?;
         let slopes = self.slopes(p, m, arrays, weights, sums)?;
-        let product = self.product(p);
+        let product = Product::square(p, self.side);
         product.run(p, m, weights, arrays.grad_out, arrays.grad_value, true)?;
         product.run(p, m, slopes, arrays.key, arrays.grad_query, false)?;
         product.run(p, m, slopes, arrays.query, arrays.grad_key, true)?;
@@ -91,10 +80,6 @@ impl Family for FourPhase {
 
     fn best(search: &Search) -> Option<Self> {
         best_side(search, |side| Self { side })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { side: 1 }
     }
 }
 
@@ -108,7 +93,7 @@ impl FourPhase {
         let stored = p.pairs_array(m, "weights");
         for rows in pieces(p.rows(), self.side) {
             let operands = (arrays.query, arrays.key);
-            self.scores().panel(p, m, operands, rows, |m, mut tile, block| {
+            ScoreBlocks::square(self.side).panel(p, m, operands, rows, |m, mut tile, block| {
                 let lse = p.load_rows(m, arrays.lse, block, 0..1)?;
                 p.map::<DATA>(&mut tile, block, |i, _, x| (x * p.scale - lse.words[i]).exp());
                 m.free(lse);
@@ -131,7 +116,7 @@ impl FourPhase {
         let stored = p.pairs_array(m, "slopes");
         for rows in pieces(p.rows(), self.side) {
             let operands = (arrays.grad_out, arrays.value);
-            self.scores().panel(p, m, operands, rows, |m, mut tile, block| {
+            ScoreBlocks::square(self.side).panel(p, m, operands, rows, |m, mut tile, block| {
                 let sum = p.load_rows(m, sums, block, 0..1)?;
                 for (i, row) in block.rows.clone().enumerate() {
                     let one = p.block(row..row + 1, block.keys.clone());

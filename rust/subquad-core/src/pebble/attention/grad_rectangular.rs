@@ -6,15 +6,15 @@
 
 use super::family::{Family, family};
 use super::fault::Step;
-use super::grad_row_resident::{store_weights, weights_traffic};
 use super::key_panels::discard_sums;
 use super::memory::Memory;
-use super::phases::{Product, ScoreBlocks, Scores, row_sums, row_sums_moment, row_sums_traffic};
+use super::operands::Backward;
+use super::phases::{Product, row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
-use super::problem::{Backward, Problem, Traffic};
-use super::rectangular::best_blocks;
+use super::problem::{Problem, Traffic};
+use super::scores::{ScoreBlocks, Scores};
 use super::slow::Array;
-use super::stored_slopes::best_gradient;
+use super::stored_weights::{Gradients, store_weights, weights_traffic};
 use super::visible::pieces;
 use super::words::Words;
 
@@ -47,13 +47,11 @@ impl GradRectangular {
         ScoreBlocks { rows: self.rows, keys: self.keys, stream: self.stream }
     }
 
-    fn of_query(&self) -> Product {
+    fn gradients(&self) -> Gradients {
         let (rows, columns) = (self.query_rows, self.query_columns);
-        Product { rows, columns, stream: self.query_stream }
-    }
-
-    fn of_key(&self) -> Product {
-        Product { rows: self.key_rows, columns: self.key_columns, stream: self.key_stream }
+        let query = Product { rows, columns, stream: self.query_stream };
+        let (rows, columns) = (self.key_rows, self.key_columns);
+        Gradients { query, key: Product { rows, columns, stream: self.key_stream } }
     }
 }
 
@@ -77,14 +75,10 @@ fn store_slopes<const DATA: bool>(
         let sum = m.load(sums, rows.clone(), 0..1)?;
         let operands = (arrays.grad_out, arrays.value);
         scores.panel(p, m, operands, rows, |m, mut tile, block| {
-            for key in block.keys.clone() {
-                let one = p.block(block.rows.clone(), key..key + 1);
-                if one.look.pairs == 0 {
-                    continue;
-                }
+            for one in p.along_keys(&block.rows, block.keys.clone(), 1) {
                 let weights = p.load_pairs(m, stored, &one)?;
                 if DATA {
-                    let (cols, at) = (tile.cols, key - block.keys.start);
+                    let (cols, at) = (tile.cols, one.keys.start - block.keys.start);
                     for (i, &weight) in weights.words.iter().enumerate() {
                         let slope = &mut tile.words[i * cols + at];
                         *slope = weight * (*slope - sum.words[i]) * p.scale;
@@ -103,6 +97,7 @@ fn store_slopes<const DATA: bool>(
 
 impl Family for GradRectangular {
     type Arrays = Backward;
+    const PRODUCTS: u64 = 5;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let read = Words::operands(p.visible.pairs());
@@ -110,19 +105,15 @@ impl Family for GradRectangular {
             + weights_traffic(p, &self.scores())
             + weights_traffic(p, &self.scores())
             + Traffic { loads: read, stores: Words::default() }
-            + self.of_query().traffic(p, false)
-            + self.of_key().traffic(p, true)
-            + self.of_key().traffic(p, true)
+            + self.gradients().traffic(p)
+            + self.gradients().key.traffic(p, true)
     }
 
     fn moments(&self, p: &Problem) -> Vec<Words> {
         let mut moments = block_moments(p, self.scores()).to_vec();
-        moments.extend([self.of_query().moment(), self.of_key().moment(), row_sums_moment()]);
+        moments.extend(self.gradients().moments());
+        moments.push(row_sums_moment());
         moments
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        2 * p.row_words() + 10 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -137,44 +128,26 @@ impl Family for GradRectangular {
     ) -> Step {
         let sums = row_sums(p, m, arrays.out, arrays.grad_out)?;
         let stored = store_weights(p, m, arrays, &self.scores())?;
-        self.of_key().run(p, m, stored, arrays.grad_out, arrays.grad_value, true)?;
+        self.gradients().key.run(p, m, stored, arrays.grad_out, arrays.grad_value, true)?;
         store_slopes(p, m, arrays, self.scores(), sums, stored)?;
         discard_sums(p, m, sums);
-        self.of_query().run(p, m, stored, arrays.key, arrays.grad_query, false)?;
-        self.of_key().run(p, m, stored, arrays.query, arrays.grad_key, true)?;
-        p.discard_pairs(m, stored, 0..p.rows());
-        Ok(())
+        self.gradients().run(p, m, arrays, stored)
     }
 
     fn best(search: &Search) -> Option<Self> {
         let p = search.problem;
-        let scores = best_blocks(search, |scores| search.fits(&block_moments(p, scores)))?;
-        let of_query = best_gradient(search, false)?;
-        let of_key = best_gradient(search, true)?;
+        let scores = ScoreBlocks::best(search, |scores| search.fits(&block_moments(p, scores)))?;
+        let Gradients { query, key } = Gradients::best(search)?;
         search.fits(&[row_sums_moment()]).then_some(Self {
             rows: scores.rows,
             keys: scores.keys,
             stream: scores.stream,
-            query_rows: of_query.rows,
-            query_columns: of_query.columns,
-            query_stream: of_query.stream,
-            key_rows: of_key.rows,
-            key_columns: of_key.columns,
-            key_stream: of_key.stream,
+            query_rows: query.rows,
+            query_columns: query.columns,
+            query_stream: query.stream,
+            key_rows: key.rows,
+            key_columns: key.columns,
+            key_stream: key.stream,
         })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self {
-            rows: 1,
-            keys: 1,
-            stream: 1,
-            query_rows: 1,
-            query_columns: 1,
-            query_stream: 1,
-            key_rows: 1,
-            key_columns: 1,
-            key_stream: 1,
-        }
     }
 }

@@ -12,12 +12,13 @@ use super::family::{Family, family};
 use super::fault::Step;
 use super::key_panels::{discard_sums, slope};
 use super::memory::Memory;
-use super::phases::{Product, ResidentRows, Scores, row_sums, row_sums_moment, row_sums_traffic};
+use super::operands::Backward;
+use super::phases::{Product, row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
-use super::problem::{Backward, Problem, Traffic, widest};
-use super::row_resident::best_resident;
+use super::problem::{Problem, Traffic, widest};
+use super::scores::{ResidentRows, Scores};
 use super::slow::Array;
-use super::stored_slopes::best_gradient;
+use super::stored_weights::{Gradients, store_weights, weights_moments, weights_traffic};
 use super::visible::pieces;
 use super::words::{Class, Words};
 
@@ -63,20 +64,12 @@ impl GradRowResident {
         Values { keys: self.keys, stream: self.grad_stream }
     }
 
-    fn of_query(&self) -> Product {
+    fn gradients(&self) -> Gradients {
         let (rows, columns) = (self.query_rows, self.query_columns);
-        Product { rows, columns, stream: self.query_stream }
+        let query = Product { rows, columns, stream: self.query_stream };
+        let (rows, columns) = (self.key_rows, self.key_columns);
+        Gradients { query, key: Product { rows, columns, stream: self.key_stream } }
     }
-
-    fn of_key(&self) -> Product {
-        Product { rows: self.key_rows, columns: self.key_columns, stream: self.key_stream }
-    }
-}
-
-/// What is in fast memory while the weights of a panel are computed.
-fn score_moments(p: &Problem, scores: ResidentRows) -> [Words; 2] {
-    let lse = Words::new(0, 0, scores.rows);
-    [scores.moment(p) + lse, scores.finished(p) + lse]
 }
 
 impl Values {
@@ -137,53 +130,23 @@ impl Values {
     }
 }
 
-/// Writes the weights of all rows, whose logarithms of sums are known and stay with them.
-pub(super) fn store_weights<const DATA: bool>(
-    p: &Problem,
-    m: &mut Memory<DATA>,
-    arrays: Backward,
-    scores: &impl Scores,
-) -> Step<Array> {
-    let stored = p.pairs_array(m, "weights");
-    for rows in pieces(p.rows(), scores.rows()) {
-        let lse = m.load(arrays.lse, rows.clone(), 0..1)?;
-        scores.panel(p, m, (arrays.query, arrays.key), rows, |m, mut tile, block| {
-            p.map::<DATA>(&mut tile, block, |i, _, x| (x * p.scale - lse.words[i]).exp());
-            p.store_pairs(m, &tile, stored, block, true)?;
-            m.free(tile);
-            Ok(())
-        })?;
-        m.free(lse);
-    }
-    Ok(stored)
-}
-
-/// Words moved by [`store_weights`].
-pub(super) fn weights_traffic(p: &Problem, scores: &impl Scores) -> Traffic {
-    let loads = Words::statistics(p.rows() as u64);
-    scores.traffic(p) + Traffic { loads, stores: Words::operands(p.visible.pairs()) }
-}
-
 impl Family for GradRowResident {
     type Arrays = Backward;
+    const PRODUCTS: u64 = 5;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         row_sums_traffic(p)
             + weights_traffic(p, &self.scores())
             + self.values().traffic(p)
-            + self.of_query().traffic(p, false)
-            + self.of_key().traffic(p, true)
+            + self.gradients().traffic(p)
     }
 
     fn moments(&self, p: &Problem) -> Vec<Words> {
-        let mut moments = score_moments(p, self.scores()).to_vec();
+        let mut moments = weights_moments(p, &self.scores()).to_vec();
         moments.extend(self.values().moments(p));
-        moments.extend([self.of_query().moment(), self.of_key().moment(), row_sums_moment()]);
+        moments.extend(self.gradients().moments());
+        moments.push(row_sums_moment());
         moments
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        2 * p.row_words() + 10 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -200,46 +163,28 @@ impl Family for GradRowResident {
         let stored = store_weights(p, m, arrays, &self.scores())?;
         self.values().run(p, m, arrays, sums, stored)?;
         discard_sums(p, m, sums);
-        self.of_query().run(p, m, stored, arrays.key, arrays.grad_query, false)?;
-        self.of_key().run(p, m, stored, arrays.query, arrays.grad_key, true)?;
-        p.discard_pairs(m, stored, 0..p.rows());
-        Ok(())
+        self.gradients().run(p, m, arrays, stored)
     }
 
     fn best(search: &Search) -> Option<Self> {
         let p = search.problem;
-        let scores = best_resident(search, |scores| search.fits(&score_moments(p, scores)))?;
+        let scores =
+            ResidentRows::best(search, |scores| search.fits(&weights_moments(p, &scores)))?;
         let fits = |keys, stream| search.fits(&Values { keys, stream }.moments(p));
         let (keys, _) = search.keys(|keys| fits(keys, 1))?;
         let grad_stream = widest(p.width, |stream| fits(keys, stream))?;
-        let of_query = best_gradient(search, false)?;
-        let of_key = best_gradient(search, true)?;
+        let Gradients { query, key } = Gradients::best(search)?;
         search.fits(&[row_sums_moment()]).then_some(Self {
             rows: scores.rows,
             stream: scores.stream,
             keys,
             grad_stream,
-            query_rows: of_query.rows,
-            query_columns: of_query.columns,
-            query_stream: of_query.stream,
-            key_rows: of_key.rows,
-            key_columns: of_key.columns,
-            key_stream: of_key.stream,
+            query_rows: query.rows,
+            query_columns: query.columns,
+            query_stream: query.stream,
+            key_rows: key.rows,
+            key_columns: key.columns,
+            key_stream: key.stream,
         })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self {
-            rows: 1,
-            stream: 1,
-            keys: 1,
-            grad_stream: 1,
-            query_rows: 1,
-            query_columns: 1,
-            query_stream: 1,
-            key_rows: 1,
-            key_columns: 1,
-            key_stream: 1,
-        }
     }
 }

@@ -11,8 +11,9 @@ use std::ops::Range;
 
 use super::fault::Step;
 use super::memory::Memory;
+use super::operands::Backward;
 use super::planner::Search;
-use super::problem::{Backward, Block, Problem, Traffic, widest};
+use super::problem::{Block, Problem, Traffic, widest};
 use super::slow::Array;
 use super::tile::Tile;
 use super::visible::pieces;

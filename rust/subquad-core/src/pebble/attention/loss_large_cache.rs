@@ -4,14 +4,14 @@
 //! For a panel of rows of `A1 X` and of `grad_out`, keys `A2` and values `A3 Y` pass by twice: for softmax and the sums of
 //! its slopes, and for the rows of `slopes A2`. About 12 n^2 d^2 / M words.
 
-use super::dense_product::DenseProduct;
 use super::family::{Family, family};
 use super::fault::Step;
 use super::key_panels::slope;
 use super::loss_small_cache::dense;
 use super::memory::Memory;
+use super::operands::Loss;
 use super::planner::Search;
-use super::problem::{Block, Loss, Problem, Traffic, widest};
+use super::problem::{Block, Problem, Traffic, widest};
 use super::slow::Array;
 use super::tile::Tile;
 use super::visible::pieces;
@@ -123,6 +123,7 @@ fn add<const DATA: bool>(
 
 impl Family for LossLargeCache {
     type Arrays = Loss;
+    const PRODUCTS: u64 = 5;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let [of_rows, of_keys, last] = dense(p, self.side);
@@ -140,11 +141,6 @@ impl Family for LossLargeCache {
         moments.push(Words::new(2 * r * d + d, 2 * r, 3 * r));
         moments.push(Words::new(2 * r * d + d, r * d + 2 * r, 2 * r));
         moments
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        let products: u64 = dense(p, self.side).iter().map(DenseProduct::flops).sum();
-        products + 10 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -189,9 +185,5 @@ impl Family for LossLargeCache {
         };
         let side = (1..=side).min_by_key(cost)?;
         Some(Self { rows, side })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { rows: 1, side: 1 }
     }
 }

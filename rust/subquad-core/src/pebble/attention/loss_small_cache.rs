@@ -11,11 +11,12 @@ use super::family::{Family, family};
 use super::fault::Step;
 use super::memory::Memory;
 use super::naive::best_side;
-use super::phases::{Product, ScoreBlocks, Scores};
+use super::operands::Loss;
+use super::phases::Product;
 use super::planner::Search;
-use super::problem::{Loss, Problem, Traffic};
+use super::problem::{Problem, Traffic};
+use super::scores::{ScoreBlocks, Scores};
 use super::slow::Array;
-use super::softmax::Online;
 use super::visible::pieces;
 use super::words::{Class, Words};
 
@@ -35,35 +36,18 @@ pub(super) fn dense(p: &Problem, side: usize) -> [DenseProduct; 3] {
 }
 
 impl LossSmallCache {
-    fn scores(self) -> ScoreBlocks {
-        ScoreBlocks { rows: self.side, keys: self.side, stream: self.side }
-    }
-
-    fn product(self, p: &Problem) -> Product {
-        let columns = self.side.min(p.width);
-        Product { rows: self.side, columns, stream: columns }
-    }
-
     /// Scores, and for each row the logarithm of the sum of their exponentials.
     fn weigh<const DATA: bool>(
         self,
         p: &Problem,
         m: &mut Memory<DATA>,
-        (projected, keys): (Array, Array),
+        operands: (Array, Array),
     ) -> Step<(Array, Array)> {
         let stored = p.pairs_array(m, "scores");
         let lse = m.scratch("lse", (p.rows(), 1), Class::Statistic);
+        let scores = ScoreBlocks::square(self.side);
         for rows in pieces(p.rows(), self.side) {
-            let mut online = Online::new(m, rows.len())?;
-            self.scores().panel(p, m, (projected, keys), rows.clone(), |m, mut tile, block| {
-                p.map::<DATA>(&mut tile, block, |_, _, score| score * p.scale);
-                p.store_pairs(m, &tile, stored, block, true)?;
-                online.take(m, p, block, &mut tile, None)?;
-                m.free(tile);
-                Ok(())
-            })?;
-            let found = online.end(m, None);
-            m.store(&found, lse, rows.start, 0)?;
+            let found = scores.store_with_lse(p, m, operands, rows, (stored, lse))?;
             m.free(found);
         }
         Ok((stored, lse))
@@ -74,11 +58,12 @@ impl LossSmallCache {
         self,
         p: &Problem,
         m: &mut Memory<DATA>,
-        (grad_out, values): (Array, Array),
+        operands: (Array, Array),
     ) -> Step<Array> {
         let stored = p.pairs_array(m, "slopes");
+        let scores = ScoreBlocks::square(self.side);
         for rows in pieces(p.rows(), self.side) {
-            self.scores().panel(p, m, (grad_out, values), rows, |m, tile, block| {
+            scores.panel(p, m, operands, rows, |m, tile, block| {
                 p.store_pairs(m, &tile, stored, block, true)?;
                 m.free(tile);
                 Ok(())
@@ -100,11 +85,7 @@ fn rows<const DATA: bool>(
         let total = m.load(lse, row..row + 1, 0..1)?;
         let mut sum = m.alloc(Class::Statistic, 1, 1)?;
         for pass in 0..2 {
-            for key in 0..p.keys() {
-                let block = p.block(row..row + 1, key..key + 1);
-                if block.look.pairs == 0 {
-                    continue;
-                }
+            for block in p.along_keys(&(row..row + 1), 0..p.keys(), 1) {
                 let score = p.load_pairs(m, scores, &block)?;
                 let mut slope = p.load_pairs(m, slopes, &block)?;
                 if DATA {
@@ -130,6 +111,7 @@ fn rows<const DATA: bool>(
 
 impl Family for LossSmallCache {
     type Arrays = Loss;
+    const PRODUCTS: u64 = 3;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let (pairs, n) = (p.visible.pairs(), p.rows() as u64);
@@ -138,13 +120,13 @@ impl Family for LossSmallCache {
             loads: Words::operands(4 * pairs) + Words::statistics(n),
             stores: Words::operands(3 * pairs) + Words::statistics(n),
         };
-        let scores = self.scores().traffic(p);
+        let scores = ScoreBlocks::square(self.side).traffic(p);
         of_rows.traffic()
             + of_keys.traffic()
             + scores
             + scores
             + between
-            + self.product(p).traffic(p, false)
+            + Product::square(p, self.side).traffic(p, false)
             + last.traffic()
     }
 
@@ -161,11 +143,6 @@ impl Family for LossSmallCache {
             of_keys,
             last,
         ]
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        let products: u64 = dense(p, self.side).iter().map(DenseProduct::flops).sum();
-        products + 6 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -189,7 +166,7 @@ impl Family for LossSmallCache {
         p.discard_pairs(m, scores, 0..n);
         m.discard(lse, 0..n, 0..1, n as u64);
         let products = m.scratch("slopes A2", (n, d), Class::Operand);
-        self.product(p).run(p, m, slopes, arrays.a2, products, false)?;
+        Product::square(p, self.side).run(p, m, slopes, arrays.a2, products, false)?;
         p.discard_pairs(m, slopes, 0..n);
         last.run(m, arrays.a1, products, arrays.grad_x, true)?;
         m.discard(products, 0..n, 0..d, p.row_words());
@@ -198,9 +175,5 @@ impl Family for LossSmallCache {
 
     fn best(search: &Search) -> Option<Self> {
         best_side(search, |side| Self { side })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { side: 1 }
     }
 }

@@ -229,39 +229,13 @@ impl<'a, const DATA: bool> Memory<'a, DATA> {
     #[inline]
     pub(super) fn store(&mut self, tile: &Tile, array: Array, row: usize, col: usize) -> Step {
         let words = (tile.rows * tile.cols) as u64;
-        self.store_where(tile, array, row, col, words, |_, _| true)
+        self.store_where(tile, array, (row, col), words, |_, _| true, true)
     }
 
-    /// Stores those `count` words of a tile that are `wanted`.
+    /// Stores those `count` words of a tile that are `wanted`; if not `new`, they are words of scratch that have been
+    /// stored before.
     #[inline]
     pub(super) fn store_where(
-        &mut self,
-        tile: &Tile,
-        array: Array,
-        row: usize,
-        col: usize,
-        count: u64,
-        wanted: impl Fn(usize, usize) -> bool,
-    ) -> Step {
-        self.write(tile, array, (row, col), count, wanted, true)
-    }
-
-    /// As [`store_where`](Self::store_where), for words of scratch that have been stored before.
-    #[inline]
-    pub(super) fn update_where(
-        &mut self,
-        tile: &Tile,
-        array: Array,
-        row: usize,
-        col: usize,
-        count: u64,
-        wanted: impl Fn(usize, usize) -> bool,
-    ) -> Step {
-        self.write(tile, array, (row, col), count, wanted, false)
-    }
-
-    #[inline]
-    fn write(
         &mut self,
         tile: &Tile,
         array: Array,

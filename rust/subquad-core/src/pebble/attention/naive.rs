@@ -6,9 +6,11 @@
 use super::family::{Family, family};
 use super::fault::Step;
 use super::memory::Memory;
-use super::phases::{Product, ScoreBlocks, Scores};
+use super::operands::Forward;
+use super::phases::Product;
 use super::planner::Search;
-use super::problem::{Block, Forward, Problem, Traffic, widest};
+use super::problem::{Block, Problem, Traffic, widest};
+use super::scores::{ScoreBlocks, Scores};
 use super::slow::Array;
 use super::tile::Tile;
 use super::visible::pieces;
@@ -25,15 +27,6 @@ family! {
 }
 
 impl Naive {
-    fn scores(&self) -> ScoreBlocks {
-        ScoreBlocks { rows: self.side, keys: self.side, stream: self.side }
-    }
-
-    fn product(&self, p: &Problem) -> Product {
-        let columns = self.side.min(p.width);
-        Product { rows: self.side, columns, stream: columns }
-    }
-
     fn is_whole(&self, p: &Problem) -> bool {
         self.softmax >= p.keys()
     }
@@ -41,6 +34,7 @@ impl Naive {
 
 impl Family for Naive {
     type Arrays = Forward;
+    const PRODUCTS: u64 = 2;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let (reads, pairs) = (if self.is_whole(p) { 1 } else { 2 }, p.visible.pairs());
@@ -49,19 +43,17 @@ impl Family for Naive {
             // Scores are written before.
             stores: Words::operands(2 * pairs),
         };
-        self.scores().traffic(p) + softmax + self.product(p).traffic(p, false)
+        ScoreBlocks::square(self.side).traffic(p)
+            + softmax
+            + Product::square(p, self.side).traffic(p, false)
     }
 
     fn moments(&self, p: &Problem) -> Vec<Words> {
         let blocks = p.rows().min(self.side) * p.keys().min(self.side);
         let scores = Words::new(p.rows().min(self.side) + p.keys().min(self.side), blocks, 0);
-        let rows = self.product(p);
+        let rows = Product::square(p, self.side);
         let rows = Product { rows: rows.rows.min(p.rows()), ..rows };
         vec![scores, Words::new(0, blocks, 0), Words::new(self.softmax, 0, 2), rows.moment()]
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        4 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -75,19 +67,15 @@ impl Family for Naive {
         arrays: Forward,
     ) -> Step {
         let weights = p.pairs_array(m, "weights");
+        let scores = ScoreBlocks::square(self.side);
         for rows in pieces(p.rows(), self.side) {
             let operands = (arrays.query, arrays.key);
-            self.scores().panel(p, m, operands, rows, |m, mut tile, block| {
-                p.map::<DATA>(&mut tile, block, |_, _, score| score * p.scale);
-                p.store_pairs(m, &tile, weights, block, true)?;
-                m.free(tile);
-                Ok(())
-            })?;
+            scores.store(p, m, operands, rows, weights, None)?;
         }
         for row in 0..p.rows() {
             self.softmax(p, m, weights, row)?;
         }
-        self.product(p).run(p, m, weights, arrays.value, arrays.out, false)?;
+        Product::square(p, self.side).run(p, m, weights, arrays.value, arrays.out, false)?;
         p.discard_pairs(m, weights, 0..p.rows());
         Ok(())
     }
@@ -97,10 +85,6 @@ impl Family for Naive {
         let whole = search.fits(&[Words::new(p.keys(), 0, 2)]);
         let softmax = if whole { p.keys() } else { 1 };
         best_side(search, |side| Self { side, softmax })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { side: 1, softmax: 1 }
     }
 }
 
@@ -118,14 +102,9 @@ impl Naive {
         }
         let mut top = m.filled(Class::Statistic, 1, f64::NEG_INFINITY)?;
         let mut sum = m.alloc(Class::Statistic, 1, 1)?;
-        let step = self.softmax;
         let passes = if self.is_whole(p) { 1 } else { 2 };
         for pass in 0..passes {
-            for keys in pieces(p.keys(), step) {
-                let block = p.block(row..row + 1, keys);
-                if block.look.pairs == 0 {
-                    continue;
-                }
+            for block in p.along_keys(&all.rows, 0..p.keys(), self.softmax) {
                 let mut tile = p.load_pairs(m, weights, &block)?;
                 if pass == 0 {
                     add::<DATA>(p, &tile, &block, &mut top, &mut sum);

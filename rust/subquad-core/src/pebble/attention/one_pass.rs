@@ -8,9 +8,10 @@ use super::family::{Family, family};
 use super::fault::Step;
 use super::key_panels::{KeyPanels, discard_sums};
 use super::memory::Memory;
+use super::operands::Backward;
 use super::phases::{row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
-use super::problem::{Backward, Problem, Traffic, widest};
+use super::problem::{Problem, Traffic, widest};
 use super::visible::pieces;
 use super::visit::{Visit, zero_unseeing};
 use super::words::{Class, Words};
@@ -33,6 +34,7 @@ impl OnePass {
 
 impl Family for OnePass {
     type Arrays = Backward;
+    const PRODUCTS: u64 = 5;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let again = p.visible.rows_of_panels(self.keys) - p.visible.seeing();
@@ -46,10 +48,6 @@ impl Family for OnePass {
         moments.push(self.panels().during(p) + Words::new(0, self.stream, 0));
         moments.push(row_sums_moment());
         moments
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        2 * p.row_words() + 10 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -85,9 +83,5 @@ impl Family for OnePass {
         let (keys, _) = search.keys(|keys| fits(keys, 1))?;
         let stream = widest(p.width, |stream| fits(keys, stream))?;
         Some(Self { keys, stream })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { keys: 1, stream: 1 }
     }
 }

@@ -1,162 +1,15 @@
-//! What schedules have in common: products whose one factor or result is an array of rows by keys.
+//! What schedules have in common: products of an array of rows by keys, and sums of rows.
 //!
-//! In each, one factor comes a column or a few words at a time, and a block of the result stays in fast memory
-//! until it is complete.
-
-use std::ops::Range;
+//! One factor comes a column or a few words at a time, and a block of the result stays in fast memory until it is
+//! complete.
 
 use super::fault::Step;
 use super::memory::Memory;
-use super::problem::{Block, Problem, Traffic, widest};
+use super::planner::Search;
+use super::problem::{Problem, Traffic, widest};
 use super::slow::Array;
-use super::tile::Tile;
 use super::visible::pieces;
 use super::words::{Class, Widths, Words};
-
-/// A way to compute the scores of rows, a panel at a time.
-pub(super) trait Scores {
-    /// Rows of a panel.
-    fn rows(&self) -> usize;
-
-    /// The products of `rows` of the first array with the keys of the second, in blocks; `finish` gets every block in
-    /// which something is seen.
-    fn panel<const DATA: bool>(
-        &self,
-        p: &Problem,
-        m: &mut Memory<DATA>,
-        arrays: (Array, Array),
-        rows: Range<usize>,
-        finish: impl FnMut(&mut Memory<DATA>, Tile, &Block) -> Step,
-    ) -> Step;
-
-    /// Words loaded, by all panels.
-    fn traffic(&self, p: &Problem) -> Traffic;
-
-    /// What is in fast memory while a block is computed.
-    fn moment(&self, p: &Problem) -> Words;
-
-    /// What is in fast memory when a block is complete.
-    fn finished(&self, p: &Problem) -> Words;
-}
-
-/// Scores of a panel of rows, block by block: `rows` by `keys` words of them are in fast memory, with one column
-/// of the rows, and `stream` words of the keys at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScoreBlocks {
-    /// Rows of a block.
-    pub rows: usize,
-    /// Keys of a block.
-    pub keys: usize,
-    /// Keys of which a column is loaded at once.
-    pub stream: usize,
-}
-
-impl Scores for ScoreBlocks {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn panel<const DATA: bool>(
-        &self,
-        p: &Problem,
-        m: &mut Memory<DATA>,
-        (of_rows, of_keys): (Array, Array),
-        rows: Range<usize>,
-        mut finish: impl FnMut(&mut Memory<DATA>, Tile, &Block) -> Step,
-    ) -> Step {
-        for keys in pieces(p.keys(), self.keys) {
-            let block = p.block(rows.clone(), keys.clone());
-            if block.look.pairs == 0 {
-                continue;
-            }
-            let mut scores = m.alloc(Class::Accumulator, rows.len(), keys.len())?;
-            let parts: Vec<Block> = pieces(keys.len(), self.stream)
-                .map(|s| p.block(rows.clone(), keys.start + s.start..keys.start + s.end))
-                .filter(|part| part.look.pairs > 0)
-                .collect();
-            for col in 0..p.width {
-                let a = p.load_rows(m, of_rows, &block, col..col + 1)?;
-                for part in &parts {
-                    let b = p.load_keys(m, of_keys, part, col..col + 1)?;
-                    let at = part.keys.start - keys.start;
-                    m.multiply(&mut scores, at, a.view(), b.view().t(), part.look.pairs);
-                    m.free(b);
-                }
-                m.free(a);
-            }
-            finish(m, scores, &block)?;
-        }
-        Ok(())
-    }
-
-    fn traffic(&self, p: &Problem) -> Traffic {
-        let rows = p.visible.rows_of_panels(self.keys) + p.visible.keys_of_panels(self.rows);
-        Traffic { loads: Words::operands(p.wide(rows)), stores: Words::default() }
-    }
-
-    fn moment(&self, _: &Problem) -> Words {
-        Words::new(self.rows + self.stream, self.rows * self.keys, 0)
-    }
-
-    fn finished(&self, _: &Problem) -> Words {
-        Words::new(0, self.rows * self.keys, 0)
-    }
-}
-
-/// Scores of a panel of rows that stay in fast memory, key by key, of which `stream` words come at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResidentRows {
-    /// Rows of a panel.
-    pub rows: usize,
-    /// Words of a key that are loaded at once.
-    pub stream: usize,
-}
-
-impl Scores for ResidentRows {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn panel<const DATA: bool>(
-        &self,
-        p: &Problem,
-        m: &mut Memory<DATA>,
-        (of_rows, of_keys): (Array, Array),
-        rows: Range<usize>,
-        mut finish: impl FnMut(&mut Memory<DATA>, Tile, &Block) -> Step,
-    ) -> Step {
-        let resident = m.load(of_rows, rows.clone(), 0..p.width)?;
-        for key in 0..p.keys() {
-            let block = p.block(rows.clone(), key..key + 1);
-            if block.look.pairs == 0 {
-                continue;
-            }
-            let mut scores = m.alloc(Class::Accumulator, rows.len(), 1)?;
-            for cols in pieces(p.width, self.stream) {
-                let b = m.load(of_keys, key..key + 1, cols.clone())?;
-                let products = block.look.pairs * cols.len() as u64;
-                m.multiply(&mut scores, 0, resident.columns(cols), b.view().t(), products);
-                m.free(b);
-            }
-            finish(m, scores, &block)?;
-        }
-        m.free(resident);
-        Ok(())
-    }
-
-    fn traffic(&self, p: &Problem) -> Traffic {
-        let keys = p.wide(p.visible.keys_of_panels(self.rows));
-        Traffic { loads: Words::operands(p.row_words() + keys), stores: Words::default() }
-    }
-
-    fn moment(&self, p: &Problem) -> Words {
-        Words::new(self.rows * p.width + self.stream, self.rows, 0)
-    }
-
-    fn finished(&self, p: &Problem) -> Words {
-        Words::new(self.rows * p.width, self.rows, 0)
-    }
-}
 
 /// The product of weights, an array of rows by keys, and an array of keys; or, transposed, of rows. A block of the
 /// result, `rows` by `columns`, is in fast memory with one column of weights and `stream` words of the factor.
@@ -171,6 +24,30 @@ pub struct Product {
 }
 
 impl Product {
+    /// Square blocks, and all of a row of a block at once.
+    pub(super) fn square(p: &Problem, side: usize) -> Self {
+        let columns = side.min(p.width);
+        Self { rows: side, columns, stream: columns }
+    }
+
+    /// The best blocks; `fits` says which fit.
+    pub(super) fn best(
+        search: &Search,
+        transposed: bool,
+        fits: impl Fn(Self) -> bool,
+    ) -> Option<Self> {
+        let found = search.columns().into_iter().filter_map(|columns| {
+            let at = |rows| Self { rows, columns, stream: 1 };
+            let fits = |rows| fits(at(rows));
+            let (rows, _) = if transposed { search.keys(fits)? } else { search.rows(fits)? };
+            Some(at(rows))
+        });
+        let traffic = |product: &Self| product.traffic(search.problem, transposed);
+        let best = found.min_by_key(|product| search.cost(traffic(product).moved()))?;
+        let stream = widest(best.columns, |stream| fits(Self { stream, ..best }));
+        Some(Self { stream: stream.unwrap_or(1), ..best })
+    }
+
     /// `result = weights factor`, or `weights^t factor`.
     pub(super) fn run<const DATA: bool>(
         &self,
@@ -229,12 +106,6 @@ impl Product {
     /// What is in fast memory.
     pub(super) fn moment(&self) -> Words {
         Words::new(self.rows + self.stream, self.rows * self.columns, 0)
-    }
-
-    /// The same with as much of the factor at once as fits.
-    pub(super) fn widened(self, fits: impl Fn(Self) -> bool) -> Self {
-        let stream = widest(self.columns, |stream| fits(Self { stream, ..self }));
-        Self { stream: stream.unwrap_or(1), ..self }
     }
 }
 

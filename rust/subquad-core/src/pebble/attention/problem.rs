@@ -70,43 +70,6 @@ impl std::ops::Add for Traffic {
     }
 }
 
-/// The arrays of the forward direction.
-#[derive(Clone, Copy)]
-pub(super) struct Forward {
-    pub query: Array,
-    pub key: Array,
-    pub value: Array,
-    pub out: Array,
-    /// Logarithms of the sums of exponentials of scores; some schedules do not make it.
-    pub lse: Array,
-}
-
-/// The arrays of the backward direction.
-#[derive(Clone, Copy)]
-pub(super) struct Backward {
-    pub query: Array,
-    pub key: Array,
-    pub value: Array,
-    pub out: Array,
-    pub lse: Array,
-    pub grad_out: Array,
-    pub grad_query: Array,
-    pub grad_key: Array,
-    pub grad_value: Array,
-}
-
-/// The arrays of the gradient of the attention loss.
-#[derive(Clone, Copy)]
-pub(super) struct Loss {
-    pub a1: Array,
-    pub x: Array,
-    pub a2: Array,
-    pub a3: Array,
-    pub y: Array,
-    pub grad_out: Array,
-    pub grad_x: Array,
-}
-
 /// A block of rows and keys, and what is seen in it.
 #[derive(Clone)]
 pub(super) struct Block {
@@ -120,6 +83,28 @@ impl Problem {
     pub(super) fn block(&self, rows: Range<usize>, keys: Range<usize>) -> Block {
         let look = self.visible.look(rows.clone(), keys.clone());
         Block { rows, keys, look }
+    }
+
+    /// The blocks of some rows, and a few of these keys after the other, in which something is seen.
+    #[inline]
+    pub(super) fn along_keys(
+        &self,
+        rows: &Range<usize>,
+        keys: Range<usize>,
+        step: usize,
+    ) -> impl Iterator<Item = Block> {
+        // A plain loop: without data, what is done with a block takes nanoseconds.
+        let mut start = keys.start;
+        std::iter::from_fn(move || {
+            while start < keys.end {
+                let block = self.block(rows.clone(), start..keys.end.min(start + step));
+                start += step.max(1);
+                if block.look.pairs > 0 {
+                    return Some(block);
+                }
+            }
+            None
+        })
     }
 
     /// Loads columns of those rows of a block that see some key of it.
@@ -175,11 +160,7 @@ impl Problem {
     ) -> Step {
         let (row, key, pairs) = (block.rows.start, block.keys.start, block.look.pairs);
         let sees = |row, key| self.visible.sees(row, key);
-        if new {
-            memory.store_where(tile, array, row, key, pairs, sees)
-        } else {
-            memory.update_where(tile, array, row, key, pairs, sees)
-        }
+        memory.store_where(tile, array, (row, key), pairs, sees, new)
     }
 
     /// Gives up what is seen by some rows of an array of rows by keys.

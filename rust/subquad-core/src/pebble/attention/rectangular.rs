@@ -5,14 +5,10 @@
 //! 2 n^2 d / sqrt(M) words move for either product, and n^2 for the scores each time. The square blocks of Saha and Ye
 //! (arXiv:2402.07443) leave room unused where d is not a multiple of their side: w divides d into equal parts.
 
-use super::family::{Family, family};
-use super::fault::Step;
-use super::memory::Memory;
-use super::phases::{Product, ScoreBlocks, Scores};
-use super::planner::Search;
-use super::problem::{Forward, Problem, Traffic, widest};
-use super::unfused;
-use super::words::Words;
+use super::family::family;
+use super::phases::Product;
+use super::scores::ScoreBlocks;
+use super::unfused::Unfused;
 
 family! {
     /// Scores in blocks, then outputs in blocks.
@@ -32,82 +28,23 @@ family! {
     }
 }
 
-impl Rectangular {
-    fn scores(&self) -> ScoreBlocks {
-        ScoreBlocks { rows: self.rows, keys: self.keys, stream: self.stream }
+impl Unfused for Rectangular {
+    type Scores = ScoreBlocks;
+
+    fn parts(&self) -> (ScoreBlocks, Product) {
+        let scores = ScoreBlocks { rows: self.rows, keys: self.keys, stream: self.stream };
+        let (rows, columns) = (self.out_rows, self.out_columns);
+        (scores, Product { rows, columns, stream: self.out_stream })
     }
 
-    fn product(&self) -> Product {
-        Product { rows: self.out_rows, columns: self.out_columns, stream: self.out_stream }
-    }
-}
-
-/// The best blocks of scores; `fits` says which fit.
-pub(super) fn best_blocks(
-    search: &Search,
-    fits: impl Fn(ScoreBlocks) -> bool,
-) -> Option<ScoreBlocks> {
-    let found = search.heights().filter_map(|(rows, of_keys)| {
-        let at = |keys| ScoreBlocks { rows, keys, stream: 1 };
-        let (keys, of_rows) = search.keys(|keys| fits(at(keys)))?;
-        Some((of_keys + of_rows, at(keys)))
-    });
-    let (_, blocks) = found.min_by_key(|&(cost, _)| cost)?;
-    let stream = widest(blocks.keys, |stream| fits(ScoreBlocks { stream, ..blocks }))?;
-    Some(ScoreBlocks { stream, ..blocks })
-}
-
-/// The best blocks of the output.
-pub(super) fn best_out(search: &Search) -> Option<Product> {
-    let p = search.problem;
-    let passes =
-        |keys, columns| p.wide(keys) + p.width.div_ceil(columns) as u64 * p.visible.pairs();
-    unfused::best_product(search, passes, |product| search.fits(&unfused::product_moments(product)))
-}
-
-impl Family for Rectangular {
-    type Arrays = Forward;
-
-    fn traffic(&self, p: &Problem) -> Traffic {
-        unfused::traffic(p, &self.scores(), self.product())
-    }
-
-    fn moments(&self, p: &Problem) -> Vec<Words> {
-        unfused::moments(p, &self.scores(), self.product())
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        4 * p.wide(p.visible.pairs())
-    }
-
-    fn workspace(&self, p: &Problem) -> u64 {
-        unfused::workspace(p, self.rows, self.out_rows)
-    }
-
-    fn execute<const DATA: bool>(
-        &self,
-        p: &Problem,
-        m: &mut Memory<DATA>,
-        arrays: Forward,
-    ) -> Step {
-        unfused::execute(p, m, arrays, &self.scores(), self.product())
-    }
-
-    fn best(search: &Search) -> Option<Self> {
-        let p = search.problem;
-        let scores = best_blocks(search, |s| search.fits(&[s.moment(p), s.finished(p)]))?;
-        let out = best_out(search)?;
-        Some(Self {
+    fn new(scores: ScoreBlocks, out: Product) -> Self {
+        Self {
             rows: scores.rows,
             keys: scores.keys,
             stream: scores.stream,
             out_rows: out.rows,
             out_columns: out.columns,
             out_stream: out.stream,
-        })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { rows: 1, keys: 1, stream: 1, out_rows: 1, out_columns: 1, out_stream: 1 }
+        }
     }
 }

@@ -3,7 +3,8 @@
 use super::super::replay::{Cache, Replacement, Trace, replay};
 use super::fault::Step;
 use super::memory::{Counts, Memory};
-use super::problem::{Backward, Forward, Loss, Problem, Traffic};
+use super::operands::{Backward, Forward, Loss};
+use super::problem::{Problem, Traffic};
 use super::schedule::{Direction, Schedule};
 use super::words::{Class, Widths};
 use crate::{Error, Par, Result};

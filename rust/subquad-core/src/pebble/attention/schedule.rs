@@ -117,7 +117,7 @@ macro_rules! schedules {
             pub fn least_memory(p: &Problem, widths: Widths, direction: Direction) -> u64 {
                 let mut least = u64::MAX;
                 $(if direction == Direction::$direction {
-                    least = least.min(Self::$name($family::smallest(p)).peak(p, widths));
+                    least = least.min(Self::$name($family::SMALLEST).peak(p, widths));
                 })*
                 least
             }

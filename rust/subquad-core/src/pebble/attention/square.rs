@@ -8,11 +8,12 @@ use super::family::{Family, family};
 use super::fault::Step;
 use super::memory::Memory;
 use super::naive::best_side;
-use super::phases::{Product, ScoreBlocks, Scores};
+use super::operands::Forward;
+use super::phases::Product;
 use super::planner::Search;
-use super::problem::{Block, Forward, Problem, Traffic};
+use super::problem::{Block, Problem, Traffic};
+use super::scores::{ScoreBlocks, Scores};
 use super::slow::Array;
-use super::softmax::Online;
 use super::tile::Tile;
 use super::unfused::weigh;
 use super::visible::pieces;
@@ -26,25 +27,15 @@ family! {
     }
 }
 
-impl Square {
-    fn scores(self) -> ScoreBlocks {
-        ScoreBlocks { rows: self.side, keys: self.side, stream: self.side }
-    }
-
-    fn product(self, p: &Problem) -> Product {
-        let columns = self.side.min(p.width);
-        Product { rows: self.side, columns, stream: columns }
-    }
-}
-
 impl Family for Square {
     type Arrays = Forward;
+    const PRODUCTS: u64 = 2;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let stores = Words::operands(p.visible.pairs()) + Words::statistics(p.rows() as u64);
-        self.scores().traffic(p)
+        ScoreBlocks::square(self.side).traffic(p)
             + Traffic { loads: Words::default(), stores }
-            + self.product(p).traffic(p, false)
+            + Product::square(p, self.side).traffic(p, false)
     }
 
     fn moments(&self, p: &Problem) -> Vec<Words> {
@@ -55,10 +46,6 @@ impl Family for Square {
             Words::new(0, rows * keys, 2 * rows + 1),
             Words::new(rows + columns, rows * columns, rows),
         ]
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        4 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -73,18 +60,10 @@ impl Family for Square {
         arrays: Forward,
     ) -> Step {
         let stored = p.pairs_array(m, "scores");
+        let scores = ScoreBlocks::square(self.side);
         for rows in pieces(p.rows(), self.side) {
-            let mut online = Online::new(m, rows.len())?;
-            let operands = (arrays.query, arrays.key);
-            self.scores().panel(p, m, operands, rows.clone(), |m, mut tile, block| {
-                p.map::<DATA>(&mut tile, block, |_, _, score| score * p.scale);
-                p.store_pairs(m, &tile, stored, block, true)?;
-                online.take(m, p, block, &mut tile, None)?;
-                m.free(tile);
-                Ok(())
-            })?;
-            let lse = online.end(m, None);
-            m.store(&lse, arrays.lse, rows.start, 0)?;
+            let (operands, results) = ((arrays.query, arrays.key), (stored, arrays.lse));
+            let lse = scores.store_with_lse(p, m, operands, rows.clone(), results)?;
             let panel = p.block(rows.clone(), 0..p.keys());
             self.outputs(p, m, arrays, stored, &panel, &lse)?;
             m.free(lse);
@@ -95,10 +74,6 @@ impl Family for Square {
 
     fn best(search: &Search) -> Option<Self> {
         best_side(search, |side| Self { side })
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { side: 1 }
     }
 }
 
@@ -116,14 +91,10 @@ impl Square {
         let rows = panel.rows.clone();
         for cols in pieces(p.width, self.side) {
             let mut out = m.alloc(Class::Accumulator, rows.len(), cols.len())?;
-            for key in 0..p.keys() {
-                let block = p.block(rows.clone(), key..key + 1);
-                if block.look.pairs == 0 {
-                    continue;
-                }
+            for block in p.along_keys(&rows, 0..p.keys(), 1) {
                 let mut weights = p.load_pairs(m, scores, &block)?;
                 weigh::<DATA>(p, &mut weights, &block, lse);
-                let value = m.load(arrays.value, key..key + 1, cols.clone())?;
+                let value = m.load(arrays.value, block.keys.clone(), cols.clone())?;
                 let products = block.look.pairs * cols.len() as u64;
                 m.multiply(&mut out, 0, weights.view(), value.view(), products);
                 m.free(weights);

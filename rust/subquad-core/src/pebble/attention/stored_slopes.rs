@@ -9,9 +9,10 @@ use super::family::{Family, family};
 use super::fault::Step;
 use super::key_panels::{KeyPanels, discard_sums};
 use super::memory::Memory;
+use super::operands::Backward;
 use super::phases::{Product, row_sums, row_sums_moment, row_sums_traffic};
 use super::planner::Search;
-use super::problem::{Backward, Problem, Traffic};
+use super::problem::{Problem, Traffic};
 use super::words::Words;
 
 family! {
@@ -44,6 +45,7 @@ impl StoredSlopes {
 
 impl Family for StoredSlopes {
     type Arrays = Backward;
+    const PRODUCTS: u64 = 5;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let slopes = Words::operands(p.visible.pairs());
@@ -57,10 +59,6 @@ impl Family for StoredSlopes {
         let mut moments = self.panels().moments(p);
         moments.extend([self.product().moment(), row_sums_moment()]);
         moments
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        2 * p.row_words() + 10 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -89,7 +87,7 @@ impl Family for StoredSlopes {
         if !search.fits(&[row_sums_moment()]) {
             return None;
         }
-        let product = best_gradient(search, false)?;
+        let product = Product::best(search, false, |product| search.fits(&[product.moment()]))?;
         Some(Self {
             keys: panels.keys,
             tile: panels.tile,
@@ -99,22 +97,4 @@ impl Family for StoredSlopes {
             key_stream: product.stream,
         })
     }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { keys: 1, tile: 1, stream: 1, rows: 1, columns: 1, key_stream: 1 }
-    }
-}
-
-/// The best blocks for the product of weights or slopes, read from slow memory, with an array.
-pub(super) fn best_gradient(search: &Search, transposed: bool) -> Option<Product> {
-    let p = search.problem;
-    let fits = |product: Product| search.fits(&[product.moment()]);
-    let found = search.columns().into_iter().filter_map(|columns| {
-        let at = |rows| Product { rows, columns, stream: 1 };
-        let fits = |rows| fits(at(rows));
-        let (rows, _) = if transposed { search.keys(fits)? } else { search.rows(fits)? };
-        Some(at(rows))
-    });
-    let cost = |product: &Product| search.cost(product.traffic(p, transposed).moved());
-    found.min_by_key(cost).map(|product| product.widened(fits))
 }

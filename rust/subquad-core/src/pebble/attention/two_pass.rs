@@ -11,8 +11,9 @@ use super::family::{Family, family};
 use super::fault::Step;
 use super::key_panels::{KeyPanels, discard_sums};
 use super::memory::Memory;
+use super::operands::Backward;
 use super::planner::Search;
-use super::problem::{Backward, Block, Problem, Traffic, widest};
+use super::problem::{Block, Problem, Traffic, widest};
 use super::slow::Array;
 use super::tile::Tile;
 use super::visible::pieces;
@@ -223,6 +224,7 @@ impl Stay {
 
 impl Family for TwoPass {
     type Arrays = Backward;
+    const PRODUCTS: u64 = 7;
 
     fn traffic(&self, p: &Problem) -> Traffic {
         let (rows, keys) = (p.row_words(), p.wide(p.visible.keys_of_panels(self.rows)));
@@ -239,10 +241,6 @@ impl Family for TwoPass {
         moments.extend(self.row_moments(p));
         moments.push(Words::new(2 * self.rows * p.width, 0, self.rows));
         moments
-    }
-
-    fn flops(&self, p: &Problem) -> u64 {
-        2 * p.row_words() + 14 * p.wide(p.visible.pairs())
     }
 
     fn workspace(&self, p: &Problem) -> u64 {
@@ -265,9 +263,5 @@ impl Family for TwoPass {
         let KeyPanels { keys, tile, stream } = KeyPanels::best(search)?;
         let first = Self { keys, tile, stream, rows: 1, row_tile: 1, value_stream: 1 };
         first.best_rows(search)
-    }
-
-    fn smallest(_: &Problem) -> Self {
-        Self { keys: 1, tile: 1, stream: 1, rows: 1, row_tile: 1, value_stream: 1 }
     }
 }

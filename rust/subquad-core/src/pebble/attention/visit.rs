@@ -65,8 +65,9 @@ impl<'a> Visit<'a> {
     pub fn store<const DATA: bool>(&self, m: &mut Memory<DATA>, tile: &Tile, array: Array) -> Step {
         let (row, new) = (self.block.rows.start, self.block.look.rows - self.before);
         let known = |row: usize| self.sees(row, 0..self.block.keys.start);
-        m.update_where(tile, array, row, 0, self.before, |r, _| self.is_here(r) && known(r))?;
-        m.store_where(tile, array, row, 0, new, |r, _| self.is_here(r) && !known(r))
+        let before = |r, _| self.is_here(r) && known(r);
+        m.store_where(tile, array, (row, 0), self.before, before, false)?;
+        m.store_where(tile, array, (row, 0), new, |r, _| self.is_here(r) && !known(r), true)
     }
 
     /// Stores outputs: complete for rows that see no later key.
@@ -91,10 +92,9 @@ impl<'a> Visit<'a> {
         let later = |row: usize| self.sees(row, self.block.keys.end..self.p.keys());
         let partial = array.of(Class::Accumulator);
         let complete = (self.block.look.rows - self.after) * width;
-        m.store_where(tile, partial, row, col, self.after * width, |r, _| {
-            self.is_here(r) && later(r)
-        })?;
-        m.store_where(tile, array, row, col, complete, |r, _| self.is_here(r) && !later(r))
+        let (at, again) = ((row, col), self.after * width);
+        m.store_where(tile, partial, at, again, |r, _| self.is_here(r) && later(r), true)?;
+        m.store_where(tile, array, at, complete, |r, _| self.is_here(r) && !later(r), true)
     }
 
     /// One step of softmax; outputs are kept divided by the sums so far.
