@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from pebbles import MODELS, dags, diamond, reduction
 
-from subquad.pebble import Dag, Model
+from subquad.pebble import Dag, Model, optimal, play
 
 
 def test_edges_in_any_order_count_once() -> None:
@@ -202,3 +202,10 @@ def test_other_graphs_are_refused() -> None:
         Dag.from_networkx(networkx.DiGraph([(0, 1)]), outputs=[7])
     with pytest.raises(ValueError, match="`names` must differ, got '1'"):
         Dag.from_networkx(networkx.DiGraph([(1, "1")]))
+
+
+def test_a_source_that_is_wanted_needs_no_room() -> None:
+    dag = Dag.from_edges(3, [(0, 1)], weights=[1, 1, 100])
+    assert dag.least_memory() == 2
+    assert dag.least_memory(Model(sources="computable")) == 100
+    assert optimal(dag, 2).upper == play(dag, [("load", 0), ("compute", 1), ("store", 1)], 2).words

@@ -180,3 +180,8 @@ def test_arguments_are_refused() -> None:
         improve_order(dag, [1, 2, 3], 3, time_limit=-1.0)
     with pytest.raises(ValueError, match="`evaluations` must be at least 0"):
         improve_order(dag, [1, 2, 3], 3, evaluations=-1)
+
+
+def test_an_order_of_nothing_is_the_best_there_is() -> None:
+    found = improve_order(Dag.from_edges(0, []), [], 1)
+    assert (found.order.tolist(), found.count.words) == ([], 0)

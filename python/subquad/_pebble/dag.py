@@ -604,7 +604,8 @@ class Dag:
         """Return the words of fast memory without which no play of the game ends.
 
         Room for the most demanding of the values that an output needs beside its operands or, if pebbles
-        slide, in the place of the largest of them. O(V + E).
+        slide, in the place of the largest of them. A source in slow memory needs room as an operand alone, even
+        if it is an output. O(V + E).
 
         Parameters
         ----------
@@ -615,7 +616,7 @@ class Dag:
         -------
         int
         """
-        return self._core.least_memory(take_model(model).sliding)
+        return self._core.least_memory(take_model(model)._fields())
 
     def __eq__(self, other: object) -> bool:
         """Return whether the other is a graph of the same edges, outputs, weights and names."""

@@ -119,8 +119,10 @@ impl PebbleDag {
     }
 
     /// Words of fast memory without which no play ends.
-    fn least_memory(&self, py: Python<'_>, sliding: bool) -> PyResult<u64> {
-        detached(py, 1, |_| Ok(self.0.least_memory(sliding)))
+    #[allow(clippy::needless_pass_by_value)] // arguments are extracted by value
+    fn least_memory(&self, py: Python<'_>, model: Fields) -> PyResult<u64> {
+        let model = self::model(model)?;
+        detached(py, 1, |_| Ok(self.0.least_memory(&model)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Computations as directed acyclic graphs, in compressed sparse rows.
 
-use super::Move;
+use super::{Model, Move, Sources};
 use crate::{Error, Result};
 
 /// A computation. Vertices are numbered from 0; a value is computed from its predecessors; outputs are
@@ -140,16 +140,19 @@ impl Dag {
     }
 
     /// Words of fast memory without which no play ends: room for the most demanding of the values that an
-    /// output needs, beside its operands or, if pebbles slide, in the place of the largest of them.
-    pub fn least_memory(&self, sliding: bool) -> u64 {
+    /// output needs, beside its operands or, if pebbles slide, in the place of the largest of them. A source that is
+    /// in slow memory needs room as an operand alone, even if it is an output.
+    pub fn least_memory(&self, model: &Model) -> u64 {
         let needed = self.needed();
+        let is_computed = |v| model.sources == Sources::Computable || !self.is_source(v);
         let room = |&v: &u32| {
             let operands = self.preds(v).iter().map(|&u| self.weight(u));
             let sum = operands.clone().sum::<u64>();
-            let freed = if sliding { operands.max().unwrap_or(0) } else { 0 };
+            let freed = if model.sliding { operands.max().unwrap_or(0) } else { 0 };
             sum.max(sum + self.weight(v) - freed)
         };
-        self.order.iter().filter(|&&v| needed[v as usize]).map(room).max().unwrap_or(0)
+        let computed = self.order.iter().filter(|&&v| needed[v as usize] && is_computed(v));
+        computed.map(room).max().unwrap_or(0)
     }
 }
 
@@ -300,13 +303,21 @@ mod tests {
 
     #[test]
     fn least_memory_counts_words_of_what_is_needed() {
-        assert_eq!((diamond().least_memory(false), diamond().least_memory(true)), (3, 2));
+        let least = |dag: &Dag| {
+            [false, true].map(|sliding| dag.least_memory(&Model { sliding, ..Model::default() }))
+        };
+        assert_eq!(least(&diamond()), [3, 2]);
         // 4 is not needed for 3.
         let edges = [[0, 1], [0, 2], [1, 3], [2, 3], [0, 4], [1, 4], [2, 4], [3, 4]];
         let dag = Dag::new(5, &edges, Some(&[3]), Some(vec![5, 2, 7, 1, 1])).unwrap();
         assert_eq!(dag.needed(), [true, true, true, true, false]);
         // Room for 0 and 2, of 5 and 7 words, or for the larger of them.
-        assert_eq!((dag.least_memory(false), dag.least_memory(true)), (12, 9));
-        assert_eq!(Dag::new(0, &[], None, None).unwrap().least_memory(false), 0);
+        assert_eq!(least(&dag), [12, 9]);
+        assert_eq!(least(&Dag::new(0, &[], None, None).unwrap()), [0, 0]);
+        // A source that is wanted is where it should be, unless it is computed.
+        let dag = Dag::new(3, &[[0, 1]], None, Some(vec![1, 1, 100])).unwrap();
+        assert_eq!(least(&dag), [2, 1]);
+        let computable = Model { sources: Sources::Computable, ..Model::default() };
+        assert_eq!(dag.least_memory(&computable), 100);
     }
 }

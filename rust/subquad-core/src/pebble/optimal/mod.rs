@@ -97,7 +97,7 @@ impl Search {
             let requires = "finite and not negative";
             return Err(Error::Domain { name: "compute_cost", requires, found });
         }
-        let least = dag.least_memory(model.sliding);
+        let least = dag.least_memory(&model);
         if memory < least {
             return Err(Error::TooSmall { name: "memory", least, found: memory });
         }

@@ -34,7 +34,7 @@ fn compare(seeds: std::ops::Range<u64>, mut pick: impl FnMut(&mut Random) -> Mod
         let size = 6 + random.below(3);
         let dag = random_dag(random, size, heaviest);
         let model = pick(random);
-        let memory = dag.least_memory(model.sliding) + random.below(3) as u64;
+        let memory = dag.least_memory(&model) + random.below(3) as u64;
         let progress = solve(&dag, memory, model);
         let found = progress.upper.map(|cost| (2.0 * cost.total(model.compute_cost)) as u64);
         let expected = optimum(&dag, memory, &model);
@@ -51,6 +51,27 @@ fn compare(seeds: std::ops::Range<u64>, mut pick: impl FnMut(&mut Random) -> Mod
         infeasible += usize::from(expected.is_none());
     }
     infeasible
+}
+
+#[test]
+fn nothing_is_played_in_less_than_the_least_memory() {
+    let mut checked = 0;
+    for seed in 0..400 {
+        let random = &mut Random::new(seed);
+        let size = 4 + random.below(3);
+        let dag = random_dag(random, size, 1 + seed as usize % 3);
+        let model = flags(random);
+        let least = dag.least_memory(&model);
+        if least > 0 {
+            checked += 1;
+            assert_eq!(optimum(&dag, least - 1, &model), None, "seed {seed}: {least}, {model:?}");
+        }
+        // What is slid away and still needed must be stored, and stay.
+        if !model.sliding {
+            assert!(optimum(&dag, least, &model).is_some(), "seed {seed}: {least}, {model:?}");
+        }
+    }
+    assert!(checked > 300);
 }
 
 fn flags(random: &mut Random) -> Model {
@@ -145,7 +166,7 @@ fn a_graph_of_more_values_than_a_state_has_bits_keeps_the_first_play() {
         Model { blue_persists: false, sources: Sources::Computable, ..Model::default() },
     ];
     for model in games {
-        let progress = solve(&dag, dag.least_memory(model.sliding) + 3, model);
+        let progress = solve(&dag, dag.least_memory(&model) + 3, model);
         assert_eq!(progress.status, Status::TooLarge);
         assert!(progress.lower.words < progress.upper.unwrap().words);
     }

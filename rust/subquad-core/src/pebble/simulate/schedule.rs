@@ -146,11 +146,9 @@ impl<'a> Schedule<'a> {
         let done = self.play_unexplained(memory, policy, model, par, sink);
         done.map_err(|err| match err {
             // What the step would have needed at which there was no room; others may need more.
-            Error::TooSmall { name, least, found } => Error::TooSmall {
-                name,
-                least: least.max(self.dag.least_memory(model.sliding)),
-                found,
-            },
+            Error::TooSmall { name, least, found } => {
+                Error::TooSmall { name, least: least.max(self.dag.least_memory(&model)), found }
+            }
             err => err,
         })
     }

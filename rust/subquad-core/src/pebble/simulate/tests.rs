@@ -99,7 +99,7 @@ fn all_play(dag: &Dag, order: &[u32], memory: u64) -> usize {
                 Ok(done) => done,
                 Err(err) => {
                     assert!(matches!(err, Error::TooSmall { name: "memory", .. }));
-                    let too_small = memory < dag.least_memory(model.sliding);
+                    let too_small = memory < dag.least_memory(&model);
                     // What is slid away and still needed must be stored, and stay.
                     assert!(too_small || model.sliding && !model.blue_persists, "{model:?}");
                     continue;
@@ -121,7 +121,7 @@ fn every_rule_plays_every_game() {
     for family in families() {
         let dag = family.dag().unwrap();
         let order = family.order(Order::Natural).unwrap().unwrap();
-        let least = dag.least_memory(true);
+        let least = dag.least_memory(&Model { sliding: true, ..Model::default() });
         for memory in [least, least + 1, least + 3, 1000] {
             played += all_play(&dag, &order, memory);
         }
@@ -136,7 +136,8 @@ fn random_graphs_are_played_in_random_orders() {
     for _ in 0..300 {
         let dag = random_dag(&mut random, 24);
         let order = random_order(&dag, &mut random);
-        let memory = dag.least_memory(random.below(2) == 0) + random.below(4) as u64;
+        let model = Model { sliding: random.below(2) == 0, ..Model::default() };
+        let memory = dag.least_memory(&model) + random.below(4) as u64;
         played += all_play(&dag, &order, memory);
     }
     assert!(played > 40_000, "{played}");
@@ -209,7 +210,7 @@ fn counts_are_those_of_a_naive_simulation() {
         let mut drawn = random_order(&dag, &mut random);
         drawn.retain(|&v| !dag.is_source(v));
         for order in [natural, drawn] {
-            for memory in [0, 1, 4, 9].map(|more| dag.least_memory(false) + more) {
+            for memory in [0, 1, 4, 9].map(|more| dag.least_memory(&Model::default()) + more) {
                 let count = |policy| {
                     io(&simulate(&dag, &order, memory, policy, Model::default(), Par::seq())
                         .unwrap())
@@ -287,7 +288,7 @@ fn no_count_is_below_the_optimum_and_many_are_there() {
     for model in models() {
         for _ in 0..6 {
             let dag = random_dag(&mut random, 7);
-            let memory = dag.least_memory(model.sliding) + random.below(2) as u64;
+            let memory = dag.least_memory(&model) + random.below(2) as u64;
             let Some(best) = optimum(&dag, memory, model) else { continue };
             let mut least = u64::MAX;
             for _ in 0..20 {
@@ -387,7 +388,7 @@ fn greedy_and_depth_first_orders_are_orders() {
     let mut dags: Vec<Dag> = families().iter().map(|family| family.dag().unwrap()).collect();
     dags.extend((0..100).map(|_| random_dag(&mut random, 30)));
     for dag in dags {
-        let memory = dag.least_memory(false);
+        let memory = dag.least_memory(&Model::default());
         for order in [natural(&dag), depth_first(&dag), greedy(&dag, memory, Par::seq()).unwrap()] {
             belady(&dag, &order, memory);
             let needed = dag.needed();

@@ -19,6 +19,9 @@ pub(super) struct Undo {
 impl Numbers {
     /// A random change, if what was drawn is one.
     pub(super) fn change(&mut self, dag: &Dag, random: &mut Random) -> Option<Undo> {
+        if self.steps == 0 {
+            return None;
+        }
         let at = random.below(self.steps);
         match random.below(4) {
             0 => self.shift(dag, random, at, 1),
