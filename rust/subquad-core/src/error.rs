@@ -189,7 +189,12 @@ impl fmt::Display for Error {
                 )
             }
             Self::Cycle { vertices } => {
-                write!(f, "`edges` must have no cycle, got one through the vertices {vertices:?}")
+                let shown = &vertices[..vertices.len().min(8)];
+                write!(f, "`edges` must have no cycle, got one through the vertices {shown:?}")?;
+                match vertices.len() - shown.len() {
+                    0 => Ok(()),
+                    others => write!(f, " and {others} more"),
+                }
             }
             Self::Operand { index, vertex, operand } => write!(
                 f,

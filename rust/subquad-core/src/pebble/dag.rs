@@ -280,6 +280,9 @@ mod tests {
         let mut steps = vertices.iter().zip(vertices.iter().cycle().skip(1));
         assert_eq!(vertices.len(), 3);
         assert!(steps.all(|(&from, &to)| edges.contains(&[from, to])));
+        let edges: Vec<[u32; 2]> = (0..100).map(|v| [v, (v + 1) % 100]).collect();
+        let message = Dag::new(100, &edges, None, None).unwrap_err().to_string();
+        assert!(message.ends_with("] and 92 more") && message.len() < 120, "{message}");
         let itself = Dag::new(2, &[[0, 1], [1, 1]], None, None);
         assert_eq!(itself.unwrap_err(), Error::Cycle { vertices: vec![1] });
     }
