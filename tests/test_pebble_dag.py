@@ -88,10 +88,14 @@ def test_least_memory_of_a_reduction() -> None:
     ("arguments", "error", "message"),
     [
         ((3, [(0, 1), (1, 2), (2, 1)]), ValueError, "`edges` must have no cycle"),
-        ((2, [(1, 1)]), ValueError, r"no cycle, got one through the vertices \[1\]"),
+        ((2, [(1, 1)]), ValueError, "no cycle, got 1 -> 1$"),
         ((2, [(0, 2)]), ValueError, r"vertices below 2, got 2 at index \(0, 1\)"),
         ((2, [(0, 1), (-1, 1)]), ValueError, r"vertices below 2, got -1 at index \(1, 0\)"),
         ((2, [(0, 2**40)]), ValueError, "got 1099511627776 at index"),
+        ((2, [(0, 2**63)]), ValueError, r"vertices below 2, got 9223372036854775808 at index"),
+        ((2, [(0, 2**70)]), ValueError, r"got 1180591620717411303424 at index \(0, 1\)"),
+        ((2, [(0, -(2**70))]), ValueError, r"got -1180591620717411303424 at index \(0, 1\)"),
+        ((2, [(0.5, 2**70)]), TypeError, "`edges` must be integers, got an array of"),
         ((2, [(0, 1, 1)]), ValueError, r"`edges` must have shape \(E, 2\), got \(1, 3\)"),
         ((2, [0, 1]), ValueError, r"`edges` must have shape \(E, 2\), got \(2,\)"),
         ((2, [(0, 1), (1,)]), ValueError, "`edges` must be an array of integers"),
@@ -120,6 +124,7 @@ def test_bad_edges_are_refused(
         ({"weights": [1, 1, 1]}, ValueError, r"`weights` must have shape \(4,\), got \(3,\)"),
         ({"weights": [1, 1, 0, 1]}, ValueError, "`weights` must be from 1 .* got 0 at index 2"),
         ({"weights": [1, 2**32, 1, 1]}, ValueError, "got 4294967296 at index 1"),
+        ({"weights": [1, 2**64, 1, 1]}, ValueError, "got 18446744073709551616 at index 1"),
         ({"weights": [1.5, 1, 1, 1]}, TypeError, "`weights` must be integers"),
         ({"names": "abcd"}, TypeError, "`names` must be an iterable of str"),
         ({"names": ["a", "b"]}, ValueError, "`names` must have length 4, got 2"),
@@ -138,8 +143,21 @@ def test_a_cycle_is_told_by_name() -> None:
     edges = [(0, 1), (1, 2), (2, 1), (2, 3)]
     with pytest.raises(ValueError, match=r"got (b -> c -> b|c -> b -> c)$"):
         Dag.from_edges(4, edges, names=iter("abcd"))
-    with pytest.raises(ValueError, match=r"the vertices \[(1, 2|2, 1)\]$"):
+    with pytest.raises(ValueError, match=r"got (1 -> 2 -> 1|2 -> 1 -> 2)$"):
         Dag.from_edges(4, edges)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_of_a_long_cycle_the_first_vertices_are_told(named: bool) -> None:
+    edges = [(v, (v + 1) % 100_000) for v in range(100_000)]
+    names = (f"x{v}" for v in range(100_000)) if named else None
+    with pytest.raises(
+        ValueError, match=r"no cycle, got (\w+ -> ){7}\w+ and 99992 more -> "
+    ) as caught:
+        Dag.from_edges(100_000, edges, names=names)
+    assert len(str(caught.value)) < 200
+    with pytest.raises(ValueError, match=r"got (\d -> ){8}\d$"):
+        Dag.from_edges(8, [(v, (v + 1) % 8) for v in range(8)])
 
 
 def test_a_graph_is_not_made_by_its_class() -> None:
@@ -149,8 +167,19 @@ def test_a_graph_is_not_made_by_its_class() -> None:
 
 @pytest.mark.parametrize("vertex", [-1, 4])
 def test_there_are_no_operands_of_what_is_not_there(vertex: int) -> None:
-    with pytest.raises(ValueError, match="`vertex` must be at"):
+    with pytest.raises(ValueError, match=r"`vertex` must be (at least 0|below 4), got"):
         diamond().predecessors(vertex)
+
+
+def test_an_empty_graph_has_no_operands() -> None:
+    with pytest.raises(ValueError, match="`vertex` must be below 0, got 0"):
+        Dag.from_edges(0, []).successors(0)
+
+
+def test_names_show_how_many_they_are() -> None:
+    assert repr(Dag.from_edges(2, []).names) == "Names(2: 0, 1)"
+    assert repr(Dag.from_edges(0, []).names) == "Names(0)"
+    assert repr(Dag.chain(9).names) == "Names(10: x[0], x[1], x[2], x[3], x[4], x[5], ...)"
 
 
 def different() -> Iterator[Dag]:
@@ -192,8 +221,32 @@ def test_networkx_nodes_are_numbered_in_their_order() -> None:
     assert Dag.from_networkx(twice).num_edges == 1
 
 
+@pytest.mark.parametrize(
+    ("output", "wanted"),
+    [(True, True), (np.True_, True), ("TRUE", True), (False, False), ("false", False)],
+)
+def test_networkx_outputs_are_truth_values_or_their_words(output: Any, wanted: bool) -> None:
+    networkx = pytest.importorskip("networkx")
+    graph = networkx.DiGraph([("a", "b"), ("a", "c")])
+    graph.nodes["b"]["output"] = output
+    assert Dag.from_networkx(graph).outputs.tolist() == ([1, 2] if wanted else [2])
+
+
+@pytest.mark.parametrize("output", ["no", "", 0, 1, None, [True]])
+def test_other_networkx_outputs_are_refused(output: Any) -> None:
+    networkx = pytest.importorskip("networkx")
+    graph = networkx.DiGraph([("a", "b")])
+    graph.nodes["b"]["output"] = output
+    with pytest.raises(ValueError, match="`output` of node 'b' must be true or false, got"):
+        Dag.from_networkx(graph)
+
+
 def test_other_graphs_are_refused() -> None:
     networkx = pytest.importorskip("networkx")
+    with pytest.raises(TypeError, match="`outputs` must be an iterable of nodes, got 0"):
+        Dag.from_networkx(networkx.DiGraph([(0, 1)]), outputs=0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`outputs` must be nodes of the graph, got \[1\]"):
+        Dag.from_networkx(networkx.DiGraph([(0, 1)]), outputs=[[1]])
     with pytest.raises(TypeError, match="`graph` must be directed"):
         Dag.from_networkx(networkx.Graph([(0, 1)]))
     with pytest.raises(TypeError, match=r"`graph` must be a networkx\.DiGraph"):

@@ -17,6 +17,7 @@ __all__ = [
     "require_memory",
     "take_count",
     "take_dag",
+    "take_flag",
     "take_integers",
     "take_memory",
     "take_vertices",
@@ -51,6 +52,13 @@ def take_count(name: str, value: Any, *, least: int = 1, most: int | None = None
     return count
 
 
+def take_flag(name: str, value: Any) -> bool:
+    """Return a value that must be true or false."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
 def take_memory(memory: Any) -> int:
     """Return the words of fast memory."""
     return take_count("memory", memory, most=_LARGEST_WORD)
@@ -66,7 +74,10 @@ def require_memory(dag: Dag, memory: int, model: Model) -> None:
 
 
 def take_integers(name: str, values: Any) -> NDArray[Any]:
-    """Return integers as an array, of whatever shape; nothing is an array of no integers."""
+    """Return integers as an array, of whatever shape; nothing is an array of no integers.
+
+    An array of objects comes back where some integer takes more than 63 bits: whoever calls must refuse it.
+    """
     if isinstance(values, Iterable) and not (
         isinstance(values, Sequence) or hasattr(values, "__array__")
     ):
@@ -77,6 +88,12 @@ def take_integers(name: str, values: Any) -> NDArray[Any]:
         raise ValueError(f"`{name}` must be an array of integers: {err}") from None
     if array.size == 0:
         return array.astype(np.int64)
+    if array.dtype.kind == "O" or (array.dtype.kind == "f" and not hasattr(values, "dtype")):
+        # Where a list has integers beyond 63 bits, numpy makes floats or objects of them.
+        exact = np.asarray(values, dtype=object)
+        whole = all(type(item) is int or isinstance(item, np.integer) for item in exact.flat)
+        if whole and any(not -(2**63) <= item < 2**63 for item in exact.flat):
+            return exact
     if array.dtype.kind not in "iu":
         raise TypeError(f"`{name}` must be integers, got an array of {array.dtype}")
     return array

@@ -19,6 +19,8 @@ from .model import Model, take_model
 __all__ = ["Dag"]
 
 _MOST_VERTICES = 2**30
+# Vertices of a cycle that a message shows.
+_SHOWN = 8
 # Graphs that a notebook shows as a picture.
 _DRAWN = 200
 
@@ -115,9 +117,9 @@ class Dag:
                 None if weights is None else _take_weights(weights, vertices),
             )
         except ValueError as err:
-            # A cycle comes with its vertices, which have names here.
-            if len(err.args) == 2 and listed is not None:
-                cycle = " -> ".join(listed[v] for v in [*err.args[1], err.args[1][0]])
+            # A cycle comes with its vertices, which may have names here.
+            if len(err.args) == 2:
+                cycle = _shown_cycle(err.args[1], listed)
                 raise ValueError(f"`edges` must have no cycle, got {cycle}") from None
             raise ValueError(err.args[0]) from None
         return cls(core, listed)
@@ -596,7 +598,9 @@ class Dag:
     def _row(
         self, rows: tuple[NDArray[np.uint64], NDArray[np.uint32]], vertex: int
     ) -> NDArray[np.int64]:
-        v = take_count("vertex", vertex, least=0, most=self.num_vertices - 1)
+        v = take_count("vertex", vertex, least=0)
+        if v >= self.num_vertices:
+            raise ValueError(f"`vertex` must be below {self.num_vertices}, got {v}")
         starts, items = rows
         return items[int(starts[v]) : int(starts[v + 1])].astype(np.int64)
 
@@ -686,6 +690,9 @@ class _Numbers(Sequence[str]):
         found = self._range[index]
         return str(found) if isinstance(found, int) else [str(v) for v in found]
 
+    def __repr__(self) -> str:
+        return generators.shown(self)
+
 
 def _generated(spec: generators.Spec) -> Dag:
     return Dag._of(spec)
@@ -693,6 +700,13 @@ def _generated(spec: generators.Spec) -> Dag:
 
 def _rebuilt(vertices: int, edges: Any, outputs: Any, weights: Any, names: Any) -> Dag:
     return Dag.from_edges(vertices, edges, outputs=outputs, weights=weights, names=names)
+
+
+def _shown_cycle(cycle: Sequence[int], names: Sequence[str] | None) -> str:
+    """Return the path along a cycle and back, without what is too much of it."""
+    labels = [str(v) if names is None else names[v] for v in cycle[:_SHOWN]]
+    more = f" and {len(cycle) - _SHOWN} more" if len(cycle) > _SHOWN else ""
+    return f"{' -> '.join(labels)}{more} -> {labels[0]}"
 
 
 def _take_outputs(outputs: Any, vertices: int) -> NDArray[np.uint32]:

@@ -9,7 +9,7 @@ from .. import _subquad
 from .._options import check_choice
 from .arguments import take_count
 
-__all__ = ["FORMS", "SOFTMAXES", "Names", "Spec", "random_spec", "spec"]
+__all__ = ["FORMS", "SOFTMAXES", "Names", "Spec", "random_spec", "shown", "spec"]
 
 FORMS = ("fma", "chain", "tree")
 SOFTMAXES = ("unnormalised", "safe", "online")
@@ -20,6 +20,8 @@ Spec = tuple[str, tuple[int, ...], str, str]
 _LARGEST = 2**30
 # Names of larger graphs are made one at a time.
 _ALL_NAMED = 1 << 20
+# Names that a repr shows.
+_SHOWN = 6
 
 
 def spec(
@@ -83,3 +85,14 @@ class Names(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())
+
+    def __repr__(self) -> str:
+        """Return how many names there are, and the first of them."""
+        return shown(self)
+
+
+def shown(names: Sequence[str]) -> str:
+    """Return what is shown of names that are found out when somebody asks."""
+    first = [names[v] for v in range(min(len(names), _SHOWN))]
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"Names({len(names)}{': ' if first else ''}{', '.join(first)}{more})"

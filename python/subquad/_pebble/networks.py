@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from .dag import Dag
@@ -24,7 +26,13 @@ def parts(graph: Any, outputs: Iterable[Any] | None) -> dict[str, Any]:
         raise TypeError(f"`graph` must be directed, got {graph!r}")
     if outputs is None:
         inner = {u for u, _ in edges}
-        wanted = [v for v, found in enumerate(attributes) if found.get("output", v not in inner)]
+        flags = zip(nodes, attributes, strict=True)
+        marks = [
+            _flag(node, found["output"]) if "output" in found else None for node, found in flags
+        ]
+        wanted = [v for v, mark in enumerate(marks) if (v not in inner if mark is None else mark)]
+    elif not isinstance(outputs, Iterable):
+        raise TypeError(f"`outputs` must be an iterable of nodes, got {outputs!r}")
     else:
         wanted = [_number(nodes, node) for node in outputs]
     return {
@@ -36,8 +44,17 @@ def parts(graph: Any, outputs: Iterable[Any] | None) -> dict[str, Any]:
     }
 
 
+def _flag(node: Any, output: Any) -> bool:
+    """Return the attribute of a node: a truth value, or the word for it, as files have it."""
+    if isinstance(output, bool | np.bool_):
+        return bool(output)
+    if isinstance(output, str) and output.lower() in ("true", "false"):
+        return output.lower() == "true"
+    raise ValueError(f"`output` of node {node!r} must be true or false, got {output!r}")
+
+
 def _number(nodes: dict[Any, int], node: Any) -> int:
-    if node not in nodes:
+    if not isinstance(node, Hashable) or node not in nodes:
         raise ValueError(f"`outputs` must be nodes of the graph, got {node!r}")
     return nodes[node]
 
