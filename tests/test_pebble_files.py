@@ -212,6 +212,9 @@ def test_dot_numbers_and_names() -> None:
         ("digraph {\na [weight=0] }", 2, r"`weight` must be an integer from 1 .*, got '0'"),
         ("digraph {\na [size=2.5] }", 2, r"`size` must be an integer .*, got '2.5'"),
         ("digraph {\na [mem_weight=5000000000] }", 2, "`mem_weight` must be"),
+        ("digraph {\na [weight=1e3] }", 2, "a number must end before a letter .*, got '1e3'"),
+        ("digraph { a [weight=1.5x] }", 1, "got '1.5x'"),
+        ("digraph { 12a -> b }", 1, "got '12a'"),
         ("digraph { a [output=1] }", 1, "`output` must be true or false, got '1'"),
         ("digraph " + "{" * 200, 1, "subgraphs must be nested at most 100 deep"),
     ],
@@ -219,6 +222,21 @@ def test_dot_numbers_and_names() -> None:
 def test_other_dot_is_refused_by_line(text: str, line: int, message: str) -> None:
     with pytest.raises(ValueError, match=f"^the file, line {line}: .*{message}"):
         dot(text)
+
+
+def test_numbers_end_where_a_sign_begins() -> None:
+    dag = dot("digraph{-1.5->.5;2.->3[a=1]4[weight=2]}")
+    assert dag.names == ("-1.5", ".5", "2.", "3", "4")
+    assert dag.weights.tolist() == [1, 1, 1, 1, 2]
+
+
+def test_what_cannot_be_written_leaves_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "graph.dot"
+    path.write_text("as it was")
+    dag = Dag.from_edges(1, [], names=["\ud800"])
+    with pytest.raises(ValueError, match=r"a file must be UTF-8, which has no place for '\\ud800'"):
+        dag.to_dot(path)
+    assert path.read_text() == "as it was"
 
 
 @given(st.sampled_from(["hdag", "dot"]), dags(named=True), st.integers(0, 2**32 - 1))

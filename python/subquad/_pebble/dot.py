@@ -28,7 +28,8 @@ _TOKEN = re.compile(
     r"""
       (?P<space>\s+|//[^\n]*|/\*.*?\*/|(?<![^\n])\#[^\n]*)
     | (?P<name>[^\W\d]\w*)
-    | (?P<number>-?(?:\.\d+|\d+(?:\.\d*)?))
+    | (?P<number>-?(?>\.\d+|\d+(?:\.\d*)?)(?![\w.]))
+    | (?P<joined>-?\.?\d[\w.]*)
     | (?P<text>"(?:[^"\\]|\\.)*")
     | (?P<html><)
     | (?P<arrow>->|--)
@@ -256,6 +257,8 @@ class _Parser:
                     content[place],
                 )
             kind, found = str(match.lastgroup), match[0]
+            if kind == "joined":
+                refuse(self._name, line, "a number must end before a letter or a dot", found)
             if kind == "html":
                 found = self._html(content, place, line)
             if kind == "text":

@@ -51,8 +51,15 @@ def written(text: str, file: Target | None) -> str:
     if file is None:
         return text
     if isinstance(file, str | os.PathLike):
-        with open(file, "w", encoding="utf-8", newline="\n") as opened:
-            opened.write(text)
+        # Encoded first, so that a text that cannot be written leaves what is there.
+        try:
+            data = text.encode("utf-8")
+        except UnicodeEncodeError as err:
+            raise ValueError(
+                f"a file must be UTF-8, which has no place for {text[err.start]!r}"
+            ) from None
+        with open(file, "wb") as opened:
+            opened.write(data)
     elif hasattr(file, "write"):
         file.write(text)
     else:
