@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -164,6 +166,25 @@ def test_traffic_is_shown() -> None:
     assert repr(Trace([1, 2])) == "Trace(2 accesses)"
 
 
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))]
+)
+def test_traces_are_copied_and_pickled(again: Any) -> None:
+    for trace in (Trace.attention(5, 3), Trace([4, 2, 4], [True, False, False]), Trace([])):
+        other = again(trace)
+        np.testing.assert_array_equal(other.addresses, trace.addresses)
+        np.testing.assert_array_equal(other.writes, trace.writes)
+        assert other.live_out == trace.live_out
+        assert replay(other, 8) == replay(trace, 8)
+
+
+@pytest.mark.parametrize("options", [{"line": 16}, {"policy": "set-associative", "ways": 16}])
+def test_the_twin_refuses_a_cache_without_a_line_or_a_set(options: dict[str, Any]) -> None:
+    for each in (replay, reference.replay):
+        with pytest.raises(ValueError, match="`capacity` must be at least 16, got 8"):
+            each([1, 2], 8, **options)
+
+
 def test_bad_caches_and_traces_are_refused() -> None:
     refusals: list[tuple[dict[str, Any], str]] = [
         ({"line": 3}, "`line` must be a power of two, got 3"),
@@ -179,6 +200,14 @@ def test_bad_caches_and_traces_are_refused() -> None:
     for options, message in refusals:
         with pytest.raises(ValueError, match=message):
             replay([1, 2], **({"capacity": 8} | options))
+    for name in ("fetch_on_write", "discard"):
+        with pytest.raises(TypeError, match=f"`{name}` must be True or False, got 'opt'"):
+            replay([1], 1, "opt", **{name: "opt"})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="`fetch_on_write` must be True or False, got 0"):
+        reuse_distances([1]).traffic(1, fetch_on_write=0)  # type: ignore[arg-type]
+    for address in (2**63, 2**64, -(2**64)):
+        with pytest.raises(ValueError, match=f"2\\^62 - 1, got {address} at index 1"):
+            Trace([0, address])
     with pytest.raises(TypeError, match="`live_out` must be a pair"):
         replay([1], 1, live_out=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="from 0 to 2\\^62 - 1, got -1 at index 1"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import _subquad
 from .._options import check_choice
 from .._table import html_table, text_table
-from .arguments import take_count, take_integers
+from .arguments import take_count, take_flag, take_integers
 
 __all__ = ["CACHES", "Distances", "Trace", "Traffic", "replay", "reuse_distances"]
 
@@ -95,6 +95,10 @@ class Trace:
         trace._core, trace.live_out = _subquad.PebbleTrace.attention(*sizes, _blocks(rows, columns))
         return trace
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild from the arrays and what is wanted at the end."""
+        return _rebuilt, (*self._core.arrays(), self.live_out)
+
     @property
     def addresses(self) -> NDArray[np.uint64]:
         """The addresses."""
@@ -112,6 +116,12 @@ class Trace:
     def __repr__(self) -> str:
         """Return how many accesses there are."""
         return f"Trace({len(self)} accesses)"
+
+
+def _rebuilt(addresses: Any, writes: Any, live_out: tuple[int, int] | None) -> Trace:
+    trace = Trace(addresses, writes)
+    trace.live_out = live_out
+    return trace
 
 
 def _blocks(rows: Any, columns: Any) -> tuple[int, int] | None:
@@ -242,8 +252,8 @@ def replay(
         take_count("line", line, most=_LARGEST_ADDRESS),
         policy,
         take_count("ways", ways, most=_LARGEST_ADDRESS),
-        bool(fetch_on_write),
-        bool(discard),
+        take_flag("fetch_on_write", fetch_on_write),
+        take_flag("discard", discard),
         kept,
     )
     if discard and policy != "opt":
@@ -303,6 +313,7 @@ class Distances:
         Traffic
         """
         words = take_count("capacity", capacity, least=self.line)
+        fetched = take_flag("fetch_on_write", fetch_on_write)
         lines = words // self.line
         reads = int(self.reads[lines:].sum()) + self.first_reads
         writes = int(self.writes[lines:].sum()) + self.first_writes
@@ -310,7 +321,7 @@ class Distances:
         return Traffic(
             again + self.first_reads + self.first_writes,
             reads + writes,
-            reads + (writes if fetch_on_write else 0),
+            reads + (writes if fetched else 0),
             int(self.rewrites[lines:].sum()) + self.written,
             self.line,
         )

@@ -29,6 +29,9 @@ def replay(
     kept = accesses.live_out if live_out is None else live_out
     lines, writes = (accesses.addresses // np.uint64(line)).tolist(), accesses.writes.tolist()
     room = ways if policy == "set-associative" else capacity // line
+    least = ways * line if policy == "set-associative" else line
+    if capacity < least:
+        raise ValueError(f"`capacity` must be at least {least}, got {capacity}")
     sets = capacity // line // room
     # For every line that is there, whether it was written; what was used last comes last.
     there: list[dict[int, bool]] = [{} for _ in range(sets)]
