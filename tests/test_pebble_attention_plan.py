@@ -191,6 +191,20 @@ def test_a_plan_shows_copies_and_compares() -> None:
     assert one == same
 
 
+def test_a_plan_of_nothing_is_shown() -> None:
+    plan = attention_plan(8, 4, 60, mask_blocks=[[False]])
+    assert plan.lower_bound == 0
+    assert "lower bound  0\n" in repr(plan)
+    assert "times as many" not in plan._repr_html_()
+    assert "times as many" in repr(attention_plan(8, 4, 60))
+
+
+@pytest.mark.parametrize("direction", ["loss", "up", None])
+def test_devices_compute_one_of_two_directions(direction: Any) -> None:
+    with pytest.raises(ValueError, match='`direction` must be one of "forward", "backward", got'):
+        devices(64, direction=direction)
+
+
 def test_large_sizes_are_planned_at_once() -> None:
     for is_causal in (False, True):
         plan = attention_plan(2**22, 128, 10_000, direction="backward", is_causal=is_causal)
@@ -297,6 +311,9 @@ def test_a_cache_has_lines() -> None:
         ((8, 4, 50), {"mask_blocks": np.ones(4, bool)}, "`mask_blocks` must have two axes"),
         ((8, 4, 50), {"mask_blocks": (np.ones((2, 2), bool), 3)}, r"must have shape \(3, 3\)"),
         ((8, 4, 50), {"mask_blocks": (np.ones((2, 2), bool), 0)}, r"`mask_blocks\[1\]` must be"),
+        ((8, 4, 50), {"mask_blocks": ([[True]],)}, "`mask_blocks` must be .*, got a tuple of 1"),
+        ((8, 4, 50), {"mask_blocks": [[[True]], 16]}, "`mask_blocks` must be a matrix, or"),
+        ((8, 4, 50), {"mask_blocks": [[True], [True, False]]}, "`mask_blocks` must be a matrix"),
         ((8, 4, 50), {"dtypes": "float128"}, "`dtypes` must be"),
         ((8, 4, 50), {"dtypes": np.int32}, "`dtypes` must be float16, float32 or float64"),
         ((8, 4, 50), {"dtypes": {"weights": "float32"}}, '`dtypes` must name "operands"'),
@@ -331,5 +348,8 @@ def test_a_sweep_refuses_sizes_that_are_none() -> None:
         sweep(8, 4, [])
     with pytest.raises(ValueError, match="`memories` must be positive, got 0"):
         sweep(8, 4, [10, 0])
+    for memories in ([10, 2**62 + 1], [10, 2**64], np.array([10, 2**63], dtype=np.uint64)):
+        with pytest.raises(ValueError, match=f"at most 2\\^62, got {max(map(int, memories))}"):
+            sweep(8, 4, memories)
     with pytest.raises(TypeError, match="`memories` must be integers"):
         sweep(8, 4, [1.5])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._options import check_choice
 from .._table import html_table, text_table
 from .arguments import take_count
 from .plan import candidates_of, choose
@@ -110,6 +111,7 @@ def devices(n: int = 16_384, *, direction: str = "forward") -> Devices:
     'row-resident'
     """
     take_count("n", n)
+    check_choice("direction", direction, ("forward", "backward"))
     published = "flash-2" if direction == "forward" else "one-pass"
     rows = []
     for device, kilobytes in _MEMORIES:

@@ -178,8 +178,10 @@ class IOPlan:
             ("words moved", f"{self.words:,} ({count(self.bytes)}B)"),
         ]
         if self.lower_bound is not None:
-            ratio = self.words / self.lower_bound
-            rows.append(("lower bound", f"{self.lower_bound:,} ({ratio:.3g} times as many move)"))
+            ratio = ""
+            if self.lower_bound > 0:
+                ratio = f" ({self.words / self.lower_bound:.3g} times as many move)"
+            rows.append(("lower bound", f"{self.lower_bound:,}{ratio}"))
         if self.replayed is not None:
             rows.append(("cache / schedule", f"{self.replayed:.3f}"))
         return [*rows, ("model", str(self.model))]

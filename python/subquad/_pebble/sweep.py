@@ -16,6 +16,8 @@ from .workload import Workload, take_workload
 
 __all__ = ["Crossover", "Sweep", "sweep"]
 
+_LARGEST = 2**62
+
 
 @dataclass(frozen=True, slots=True)
 class Crossover:
@@ -139,6 +141,8 @@ def sweep(
         raise ValueError(f"`memories` must have one axis and an entry, got shape {sizes.shape}")
     if sizes.min() < 1:
         raise ValueError(f"`memories` must be positive, got {int(sizes.min())}")
+    if sizes.max() > _LARGEST:
+        raise ValueError(f"`memories` must be at most 2^62, got {int(sizes.max())}")
     ascending = np.unique(sizes).astype(np.int64)
     workload = take_workload(
         n,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _subquad
 from .._options import check_choice
-from .arguments import take_count
+from .arguments import take_count, take_flag
 
 __all__ = ["DIRECTIONS", "Mask", "Workload", "take_mask", "take_widths", "take_workload"]
 
@@ -21,6 +21,8 @@ _UNITS = ("words", "bytes")
 
 # All sizes, rows of all heads, and products of three sizes are kept below overflow.
 _LARGEST, _MOST_PRODUCTS = 2**24, 2**56
+
+_MASKS = "`mask_blocks` must be a matrix, or a tuple of it and the side of its blocks"
 
 Mask = tuple[NDArray[np.bool_], int]
 
@@ -104,9 +106,8 @@ def take_workload(
     """Return the arguments of `attention_plan`, checked."""
     queries = take_count("n", n, most=_LARGEST)
     all_keys = queries if keys is None else take_count("keys", keys, most=_LARGEST)
-    if not isinstance(is_causal, bool | np.bool_):
-        raise TypeError(f"`is_causal` must be True or False, got {is_causal!r}")
-    if is_causal and all_keys != queries:
+    causal = take_flag("is_causal", is_causal)
+    if causal and all_keys != queries:
         raise ValueError(f"`keys` must be n = {queries} if `is_causal`, got {all_keys}")
     width = take_count("d", d, most=_LARGEST)
     heads = take_count("group", group, most=_LARGEST // queries)
@@ -126,7 +127,7 @@ def take_workload(
         unit=unit,
         dtypes=take_widths(dtypes),
         direction=check_choice("direction", direction, DIRECTIONS),
-        is_causal=bool(is_causal),
+        is_causal=causal,
         mask_blocks=mask,
         block=block,
         cache=check_choice("cache", cache, ("scratchpad", "lru")),
@@ -137,8 +138,13 @@ def take_mask(mask_blocks: Any, queries: int, keys: int) -> tuple[NDArray[np.boo
     """Return the matrix of blocks, and their side: as given, or what the shape of the matrix says."""
     if mask_blocks is None:
         return None, 1
+    if isinstance(mask_blocks, tuple) and len(mask_blocks) != 2:
+        raise ValueError(f"{_MASKS}, got a tuple of {len(mask_blocks)}")
     matrix, side = mask_blocks if isinstance(mask_blocks, tuple) else (mask_blocks, None)
-    array = np.asarray(matrix)
+    try:
+        array = np.asarray(matrix)
+    except ValueError as err:
+        raise ValueError(f"{_MASKS}: {err}") from None
     if array.dtype != np.bool_:
         raise TypeError(f"`mask_blocks` must be boolean, got an array of {array.dtype}")
     if array.ndim != 2:
