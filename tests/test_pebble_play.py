@@ -159,6 +159,7 @@ def test_messages_use_names() -> None:
         play(diamond(), PLAY, 2)
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (str(copy), vars(copy)) == (str(caught.value), vars(caught.value))
+    assert PebbleError.__module__ == "subquad.pebble"
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,7 @@ def test_messages_use_names() -> None:
         ((diamond(), 7, 3), {}, TypeError, "`moves` must be an iterable of pairs"),
         ((diamond(), [("jump", 1)], 3), {}, ValueError, r"got \('jump', 1\) at index 0"),
         ((diamond(), [PLAY[0], ("load", 1.5)], 3), {}, ValueError, r"1.5\) at index 1"),
+        ((diamond(), [("load", True)], 3), {}, ValueError, r"True\) at index 0"),
         ((diamond(), [("load",)], 3), {}, ValueError, r"pairs \(op, vertex\)"),
         ((diamond(), [("load", -1)], 3), {}, ValueError, "from 0 to .* got -1 at index 0"),
         ((diamond(), [("load", 2**30)], 3), {}, ValueError, "got 1073741824 at index 0"),

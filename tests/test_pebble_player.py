@@ -99,6 +99,8 @@ def test_it_is_saved_and_shown_in_a_frame(tmp_path: Path) -> None:
 def test_what_cannot_be_shown_is_refused() -> None:
     with pytest.raises(PebbleError, match="step 2"):
         player(diamond(), PLAY, 2)
+    with pytest.raises(TypeError, match="`title` must be a str, got 5"):
+        player(diamond(), PLAY, 3, title=5)  # type: ignore[arg-type]
     empty = Dag.from_edges(2001, [])
     with pytest.raises(ValueError, match="`dag` must have at most 2000 vertices, got 2001"):
         player(empty, [], 1)

@@ -157,6 +157,8 @@ def test_orders_that_are_none_are_refused() -> None:
 
 
 def test_other_arguments_are_refused() -> None:
+    with pytest.raises(TypeError, match="`return_moves` must be True or False, got 'no'"):
+        simulate(diamond(), [1, 2, 3], 4, return_moves="no")  # type: ignore[call-overload]
     dag = reduction(3)
     with pytest.raises(ValueError, match="`memory` must be at least 4, got 3"):
         simulate(dag, [3], 3)

@@ -92,6 +92,8 @@ class PebbleError(ValueError):
         Operands or outputs that are not where they should be.
     """
 
+    __module__ = "subquad.pebble"
+
     def __init__(
         self,
         message: str,
@@ -171,7 +173,7 @@ def play(
     >>> play(dag, moves[1:], memory=3)
     Traceback (most recent call last):
     ...
-    subquad._pebble.game.PebbleError: step 1, compute "a + b": operand "a" is not in fast memory
+    subquad.pebble.PebbleError: step 1, compute "a + b": operand "a" is not in fast memory
     """
     graph, game, words = take_dag(dag), take_model(model), take_memory(memory)
     numbers, refusal = _subquad.pebble_play(

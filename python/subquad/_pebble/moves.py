@@ -176,6 +176,8 @@ def _words(moves: Iterable[tuple[str, int]]) -> NDArray[np.uint32]:
 def _word(index: int, move: Any) -> int:
     try:
         op, vertex = move
+        if isinstance(vertex, bool):
+            raise TypeError
         code, place = _CODES[op], operator.index(vertex)
     except (KeyError, TypeError, ValueError):
         listed = ", ".join(f'"{op}"' for op in OPS)

@@ -110,6 +110,8 @@ def player(
     >>> page.html.count("https://")
     0
     """
+    if not isinstance(title, str):
+        raise TypeError(f"`title` must be a str, got {title!r}")
     listed = take_moves(moves)
     count = play(dag, listed, memory, model=model)
     if dag.num_vertices > _MOST_VERTICES:

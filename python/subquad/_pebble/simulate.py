@@ -6,7 +6,7 @@ from typing import Any, Literal, overload
 
 from .. import _subquad
 from .._options import check_choice
-from .arguments import take_count, take_dag, take_memory
+from .arguments import take_count, take_dag, take_flag, take_memory
 from .dag import Dag
 from .game import Count
 from .model import Model, take_model
@@ -101,7 +101,7 @@ def simulate(
     See Also
     --------
     order, improve_order, play
-    subquad.reference.pebble.simulate : The same in a page of plain Python.
+    subquad.reference.pebble.simulate : The plain game, without "random", in a page of plain Python.
 
     Notes
     -----
@@ -130,9 +130,10 @@ def simulate(
     graph, game, words = take_dag(dag), take_model(model), take_memory(memory)
     listed = take_order(graph, order)
     check_choice("policy", policy, POLICIES)
+    flag = take_flag("return_moves", return_moves)
     number = take_count("seed", seed, least=0, most=2**64 - 1)
     numbers, moves = _subquad.pebble_simulate(
-        graph._core, listed, words, policy, number, game._fields(), bool(return_moves)
+        graph._core, listed, words, policy, number, game._fields(), flag
     )
     count = Count(*numbers, game)
     return count if moves is None else (count, Moves._of(moves))
