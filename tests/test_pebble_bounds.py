@@ -123,3 +123,17 @@ def test_arguments_are_checked() -> None:
         bounds(Dag.from_edges(2, [(0, 1)]), 1)
     with pytest.raises(TypeError, match=r"`memory` must be an integer"):
         bounds("fft:8", 5.0)
+
+
+def test_a_transform_of_one_point_moves_nothing() -> None:
+    for model in (Model(), Model(sources="computable"), Model(outputs="any")):
+        bounds = lower_bounds("fft:1", 1, model=model)
+        assert {name: bound.value for name, bound in bounds.items()} == {"trivial": 0}
+    assert lower_bounds(Dag.fft(1), 1)["trivial"].value == 0
+
+
+@pytest.mark.parametrize("family", ["matmul:2,3,4", "fft:8", "attention:8,4", "attention_grad:8,4"])
+def test_of_the_largest_memories_bounds_are_trivial(family: str) -> None:
+    for memory in (2**63 - 1, 2**63, 2**64 - 1):
+        bounds = lower_bounds(family, memory)
+        assert bounds["segments"].value == bounds["trivial"].value

@@ -15,6 +15,7 @@ from command_line import Printed, refuse, run, succeed
 from pebbles import diamond
 from running import sends_signals
 
+from subquad.__main__ import main
 from subquad._cli.files import CaptureError
 from subquad._cli.pebble_graph import parse
 from subquad._cli.pebble_plot import memories
@@ -168,7 +169,7 @@ def test_large_attention_has_no_graph() -> None:
         ("graph.txt", "a file .hdag or .dot is needed"),
         ("matmul:3,3", "matmul needs 3 whole numbers, as matmul:8,8,8"),
         ("matmul:3,3,x", "matmul needs 3 whole numbers"),
-        ("fft:-8", "fft needs 1 whole numbers"),
+        ("fft:-8", "fft needs 1 whole number, as fft:8"),
         ("fft:8,8", "nothing may follow the sizes, each kind once, not '8'"),
         ("matmul:3,3,3,safe", "fma, chain, tree may follow the sizes, each kind once, not 'safe'"),
         ("attention:2,2,tree,fma", "each kind once, not 'fma'"),
@@ -214,10 +215,13 @@ def test_ctrl_c_returns_what_is_known(capsys: Printed) -> None:
     timer.start()
     try:
         arguments = ("pebble", "fft:32", "--memory", "8", "--time-limit", "60", "--json")
-        whole = json.loads(succeed(capsys, *arguments))
+        assert main(arguments) == 130
     finally:
         timer.cancel()
         signal.signal(signal.SIGINT, previous)
+    out, err = capsys.readouterr()
+    whole = json.loads(out)
+    assert err == "subquad: interrupted\n"
     assert whole["status"] == "interrupted"
     assert whole["lower"] < whole["upper"]
     assert play(Dag.fft(32), Moves(whole["moves"]), 8).words == whole["upper"]

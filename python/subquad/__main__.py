@@ -14,7 +14,9 @@ import subquad
 from . import _config
 from ._cli import attend, pebble
 from ._cli.files import CaptureError
+from ._cli.outcome import Outcome
 
+UNWRITTEN = 1
 REFUSED = 2
 INTERRUPTED = 130
 
@@ -37,12 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0, 2 for input that cannot be used, 130 after Ctrl-C.
+        0, 1 if something could not be written, 2 for input that cannot be used, 130 after Ctrl-C.
     """
     try:
         arguments = _parser().parse_args(argv)
-        command: Callable[[argparse.Namespace], str] = arguments.run
-        print(command(arguments), flush=True)
+        command: Callable[[argparse.Namespace], str | Outcome] = arguments.run
+        done = command(arguments)
+        return _report(done if isinstance(done, Outcome) else Outcome(done))
     except CaptureError as err:
         print(f"subquad: error: {err}", file=sys.stderr)
         return REFUSED
@@ -52,11 +55,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("subquad: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has left: nothing to say, and nothing to flush at exit either.
+
+
+def _report(done: Outcome) -> int:
+    """Print what came of a command, and return the exit status."""
+    status = UNWRITTEN if done.failures else 0
+    try:
+        print(done.text, flush=True)
+    except OSError as err:
+        # Where the reader of a pipe has left there is nothing to say. Nothing is left to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+        status = UNWRITTEN
+        if not isinstance(err, BrokenPipeError):
+            print(f"subquad: error: standard output: {err.strerror or err}", file=sys.stderr)
+    for failure in done.failures:
+        print(f"subquad: error: {failure}", file=sys.stderr)
+    if done.interrupted:
+        print("subquad: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .files import CaptureError, optional
+from .files import CaptureError, check_target, optional
 
 __all__ = ["EXTRA", "LIMIT", "OTHER", "OURS", "FigureFile"]
 
@@ -21,8 +21,7 @@ class FigureFile:
         figure = optional("matplotlib.figure", "plot")
         if path.suffix.lower() not in KINDS:
             raise CaptureError(f"--plot {path}: unknown extension; {', '.join(KINDS)} are written")
-        if not path.parent.is_dir():
-            raise CaptureError(f"--plot {path}: no folder {path.parent}")
+        check_target("--plot", path)
         self.path, self._figure = path, figure.Figure
 
     def new(self, width: float, height: float) -> Any:

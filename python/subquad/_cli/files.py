@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
@@ -48,6 +49,16 @@ def optional(module: str, extra: str) -> Any:
     except ImportError:
         top = module.partition(".")[0]
         raise CaptureError(f'{top} is not installed; try: pip install "subquad[{extra}]"') from None
+
+
+def check_target(option: str, path: Path) -> None:
+    """Refuse a file that cannot be written."""
+    if not path.parent.is_dir():
+        raise CaptureError(f"{option} {path}: no folder {path.parent}")
+    if path.is_dir():
+        raise CaptureError(f"{option} {path}: a folder, not a file")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise CaptureError(f"{option} {path}: may not be written")
 
 
 def read(path: Path, wanted: Collection[str]) -> Contents:

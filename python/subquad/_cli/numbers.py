@@ -6,7 +6,12 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["at_least", "positive"]
+__all__ = ["at_least", "counted", "positive"]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return so many of something."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def positive(text: str) -> float:

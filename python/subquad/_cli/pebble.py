@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import pebble as game
+from .._pebble.player import MOST_VERTICES
 from . import pebble_plan, pebble_report
-from .files import CaptureError
-from .numbers import at_least, positive
+from .files import CaptureError, check_target
+from .numbers import at_least, counted, positive
+from .outcome import Outcome, Writing
 from .pebble_graph import Problem, parse
 from .pebble_plot import Plot, memories
-from .pebble_search import search
+from .pebble_search import Found, search
 
 # Seconds of search if nothing is said; and of each point of a figure.
 _SECONDS, _SECONDS_OF_A_POINT = 10.0, 2.0
@@ -72,7 +74,7 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=pebble)
 
 
-def pebble(arguments: argparse.Namespace) -> str:
+def pebble(arguments: argparse.Namespace) -> Outcome:
     """Run the command and return what it prints.
 
     Raises
@@ -80,17 +82,19 @@ def pebble(arguments: argparse.Namespace) -> str:
     CaptureError
         If the graph, the memory, a file or a missing package stands in the way.
     """
-    draw = None if arguments.plot is None else Plot(arguments.plot)
-    if arguments.html is not None and not arguments.html.parent.is_dir():
-        raise CaptureError(f"--html {arguments.html}: no folder {arguments.html.parent}")
     try:
+        draw = None if arguments.plot is None else Plot(arguments.plot)
+        if arguments.html is not None:
+            check_target("--html", arguments.html)
         problem = parse(arguments.graph)
         run = _search if problem.dag is not None else pebble_plan.run
         return run(problem, arguments, draw)
     except CaptureError:
         raise
     except ValueError as err:
-        raise CaptureError(f"{arguments.graph}: {err}") from err
+        # Readers of files name them.
+        named = str(err).startswith(str(arguments.graph))
+        raise CaptureError(str(err) if named else f"{arguments.graph}: {err}") from err
     except OSError as err:
         raise CaptureError(f"{err.filename or arguments.graph}: {err.strerror or err}") from err
 
@@ -108,31 +112,43 @@ def model_of(arguments: argparse.Namespace) -> game.Model:
     )
 
 
-def _search(problem: Problem, arguments: argparse.Namespace, draw: Plot | None) -> str:
+def _search(problem: Problem, arguments: argparse.Namespace, draw: Plot | None) -> Outcome:
     """Search for the cheapest play of a graph."""
     dag, model, memory = problem.dag, model_of(arguments), arguments.memory
     assert dag is not None
     if arguments.causal:
         raise CaptureError(f"{problem.name}: --causal is for plans of attention, not for graphs")
+    if arguments.html is not None and dag.num_vertices > MOST_VERTICES:
+        raise CaptureError(
+            f"{problem.name}: --html is for at most {MOST_VERTICES:,} vertices, not {dag.num_vertices:,}"
+        )
     limit = arguments.time_limit or _SECONDS
     found = search(problem, memory, model, limit, arguments.workers)
+    writing = Writing(interrupted=found.status == "interrupted")
     if arguments.html is not None:
-        if found.moves is None:
-            raise CaptureError(f"{problem.name}: there is no play to step through")
-        title = f"{problem.name}, {memory} words"
-        game.player(dag, found.moves, memory, model=model, title=title).save(arguments.html)
-    if draw is not None:
-        points = memories(dag.least_memory(model), memory, int(dag.weights.sum()))
-        each = min(limit, _SECONDS_OF_A_POINT)
-        curve = []
-        for m in points:
-            curve.append(search(problem, m, model, each, arguments.workers))
-            # Ctrl-C ends a search early, and here all of them.
-            if "interrupted" in (found.status, curve[-1].status):
-                raise KeyboardInterrupt
-        draw.search(f"{problem.name}, {model}", points, curve, (memory, found))
+        with writing.of("player", arguments.html):
+            if found.moves is None:
+                raise CaptureError("there is no play to step through")
+            title = f"{problem.name}, {counted(memory, 'word')}"
+            game.player(dag, found.moves, memory, model=model, title=title).save(arguments.html)
+    if draw is not None and not writing.interrupted:
+        with writing.of("figure", draw.path):
+            _draw(problem, arguments, found, draw)
     if arguments.json:
-        return pebble_report.as_json(problem, memory, model, found)
-    written = [("player", arguments.html), ("figure", arguments.plot)]
-    existing = [(what, path) for what, path in written if path is not None]
-    return pebble_report.text(problem, memory, model, found, existing)
+        return writing.outcome(pebble_report.as_json(problem, memory, model, found))
+    return writing.outcome(pebble_report.text(problem, memory, model, found, writing.written))
+
+
+def _draw(problem: Problem, arguments: argparse.Namespace, found: Found, draw: Plot) -> None:
+    """Search with many sizes of memory, and draw what is found."""
+    dag, model, memory = problem.dag, model_of(arguments), arguments.memory
+    assert dag is not None
+    points = memories(dag.least_memory(model), memory, int(dag.weights.sum()))
+    each = min(arguments.time_limit or _SECONDS, _SECONDS_OF_A_POINT)
+    curve = []
+    for m in points:
+        curve.append(search(problem, m, model, each, arguments.workers))
+        # Ctrl-C ends a search early, and here all of them.
+        if curve[-1].status == "interrupted":
+            raise KeyboardInterrupt
+    draw.search(f"{problem.name}, {model}", points, curve, (memory, found))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..pebble import Dag
 from .files import CaptureError
+from .numbers import counted
 
 __all__ = ["Problem", "parse"]
 
@@ -58,7 +59,7 @@ def parse(text: str) -> Problem:
     readers = {".hdag": Dag.from_hdag, ".dot": Dag.from_dot}
     reader = readers.get(path.suffix.lower())
     if reader is not None:
-        return Problem(path.name, None, (), reader(path))
+        return Problem(path.name, None, (), reader(text))
     family, colon, rest = text.partition(":")
     if not colon or family not in _SIZES:
         known = ", ".join(_SIZES)
@@ -69,7 +70,7 @@ def parse(text: str) -> Problem:
     options = [word.strip() for word in words[count:]]
     if len(numbers) < count or not all(re.fullmatch(r"\d{1,18}", n, re.ASCII) for n in numbers):
         raise CaptureError(
-            f"{text}: {family} needs {count} whole numbers, as {family}:{_example(count)}"
+            f"{text}: {family} needs {counted(count, 'whole number')}, as {family}:{_example(count)}"
         )
     sizes = tuple(map(int, numbers))
     if (

@@ -7,14 +7,13 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 import subquad
 
 from .. import pebble as game
 from .files import CaptureError
+from .outcome import Outcome, Writing
 from .pebble_graph import Problem
-from .pebble_plot import Plot
+from .pebble_plot import Plot, spread
 
 __all__ = ["run"]
 
@@ -26,7 +25,7 @@ _OF_GRAPHS = (
 )  # fmt: skip
 
 
-def run(problem: Problem, arguments: argparse.Namespace, draw: Plot | None) -> str:
+def run(problem: Problem, arguments: argparse.Namespace, draw: Plot | None) -> Outcome:
     """Plan attention, and return what is printed."""
     for name in _OF_GRAPHS:
         if getattr(arguments, name):
@@ -39,18 +38,22 @@ def run(problem: Problem, arguments: argparse.Namespace, draw: Plot | None) -> s
     direction = "backward" if problem.family == "attention_grad" else "forward"
     options: dict[str, Any] = {"direction": direction, "is_causal": arguments.causal}
     plan = game.attention_plan(n, d, arguments.memory, **options)
+    writing = Writing()
     if draw is not None:
-        _draw(problem, plan, game.sweep(n, d, _memories(n, d, arguments.memory), **options), draw)
+        with writing.of("figure", draw.path):
+            memories = _memories(n, d, arguments.memory)
+            _draw(problem, plan, game.sweep(n, d, memories, **options), draw)
     if arguments.json:
-        return json.dumps(_figures(problem, plan), indent=2, allow_nan=False)
+        return writing.outcome(json.dumps(_figures(problem, plan), indent=2, allow_nan=False))
     table = f"{problem.name}\nsubquad {subquad.__version__}\n\n{plan!r}"
-    return table if draw is None else f"{table}\n  figure         {draw.path}"
+    return writing.outcome(
+        table + "".join(f"\n  {what}         {path}" for what, path in writing.written)
+    )
 
 
 def _memories(n: int, d: int, chosen: int) -> list[int]:
     """Return sizes from less than a row of each matrix needs to all of them, and the one asked for."""
-    points = np.geomspace(min(chosen, 8), max(chosen, 4 * n * d), _POINTS).round().astype(int)
-    return sorted({chosen, *points.tolist()})
+    return sorted({chosen, *spread(min(chosen, 8), max(chosen, 4 * n * d), _POINTS)})
 
 
 def _draw(problem: Problem, plan: game.IOPlan, found: game.Sweep, draw: Plot) -> None:

@@ -12,16 +12,23 @@ import subquad
 from .figure import EXTRA, LIMIT, OTHER, OURS, FigureFile
 from .pebble_search import Found
 
-__all__ = ["Plot", "memories"]
+__all__ = ["Plot", "memories", "spread"]
 
 _POINTS = 12
 
 
 def memories(least: int, chosen: int, words: int) -> list[int]:
     """Return sizes of memory from the least to all words, and the one that was asked for."""
+    # An empty graph needs none.
+    least = max(least, 1)
     most = max(words, chosen, least + 1)
-    points = np.geomspace(least, most, _POINTS).round().astype(int)
-    return sorted({least, most, chosen, *points.tolist()} - set(range(least)))
+    return sorted({least, most, chosen, *spread(least, most, _POINTS)})
+
+
+def spread(least: int, most: int, points: int) -> list[int]:
+    """Return whole numbers of about equal ratios; in Python's integers, which do not overflow."""
+    ratios = np.geomspace(least, most, points).tolist()
+    return [min(max(round(ratio), least), most) for ratio in ratios]
 
 
 class Plot(FigureFile):
@@ -57,7 +64,8 @@ class Plot(FigureFile):
         memory, play = chosen
         if play.moves is not None:
             _chosen(ax, memory, play.upper)
-        _finish(ax, title)
+        costs = [cost for _, f in both for cost in (f.lower, f.upper)]
+        _finish(ax, title, has_zero=min(costs, default=0) <= 0)
         self.save(figure)
 
     def plans(
@@ -98,26 +106,37 @@ def _chosen(ax: Any, memory: int, words: float) -> None:
     ax.plot([memory], [words], "s", label=f"M = {memory:,}", zorder=4, **mark)
 
 
-def _finish(ax: Any, title: str) -> None:
-    """Logarithmic axes with plain numbers, and a legend beside the panel that covers nothing."""
+def _finish(ax: Any, title: str, *, has_zero: bool = False) -> None:
+    """Logarithmic axes with plain numbers, and a legend beside the panel that covers nothing.
+
+    With zeros, words from 0 to 1 are linear.
+    """
     ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
+    if has_zero:
+        ax.set_ylim(-0.2, max(1.0, 1.5 * ax.dataLim.y1) if ax.lines else 1.0)
+        ax.set_yscale("symlog", linthresh=1)
+    else:
+        ax.set_yscale("log")
     first, last = ax.get_xlim()
     if last / first < 2**12:
         # Beyond, powers of two take less room.
         ax.xaxis.set_major_formatter("{x:,.0f}")
     low, high = ax.get_ylim()
-    if high / low < 100:
+    if low > 0 and high / low < 100:
         # Too few decades for powers of ten alone.
         ax.yaxis.set_minor_formatter("{x:,.0f}")
         ax.tick_params(axis="y", which="minor", labelsize=8)
-    ax.yaxis.set_major_formatter("{x:,.0f}" if high < 1e6 else "{x:.0e}")
+    shape = "{:,.0f}" if high < 1e6 else "{:.0e}"
+    # The axis of zeros begins a little below them.
+    ax.yaxis.set_major_formatter(lambda x, _: "" if x < 0 else shape.format(x))
     ax.set_xlabel("words of fast memory")
     ax.set_ylabel("words moved")
     ax.grid(which="major", color="0.88", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title(f"{title} (subquad {subquad.__version__})", fontsize=11, loc="left")
-    ax.legend(
-        loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9, handlelength=2.4
+    ax.set_title(
+        f"{title} (subquad {subquad.__version__})", fontsize=11, loc="left", parse_math=False
     )
+    if ax.lines:
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+        ax.legend(frameon=False, fontsize=9, handlelength=2.4, **beside)

@@ -12,6 +12,7 @@ import subquad
 
 from .. import pebble as game
 from .._table import text_table
+from .numbers import counted
 from .pebble_graph import Problem
 from .pebble_search import Found, proved_bounds
 
@@ -32,9 +33,12 @@ def text(
     if count is not None:
         rows += [
             ("loads, stores", f"{count.loads:,}, {count.stores:,}"),
-            ("peak", f"{count.peak:,} words"),
-            ("computed", f"{count.computations:,} values, {count.recomputations:,} of them again"),
-            ("play", f"{len(found.moves or ()):,} moves, by {found.by}"),
+            ("peak", counted(count.peak, "word")),
+            (
+                "computed",
+                f"{counted(count.computations, 'value')}, {count.recomputations:,} of them again",
+            ),
+            ("play", f"{counted(len(found.moves or ()), 'move')}, by {found.by}"),
         ]
     bounds = proved_bounds(problem, memory, model)
     rows += [(f"bound, {name}", f"{value:,}") for name, value in bounds.items()]
@@ -42,7 +46,7 @@ def text(
     rows += [(what, str(path)) for what, path in written]
     return (
         f"{problem.name}: {', '.join(dag._facts())}\n"
-        f"subquad {subquad.__version__}, {model}; {memory:,} words of fast memory "
+        f"subquad {subquad.__version__}, {model}; {counted(memory, 'word')} of fast memory "
         f"(at least {dag.least_memory(model):,})\n\n{text_table(rows)}"
     )
 

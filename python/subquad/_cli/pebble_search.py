@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -79,29 +80,46 @@ def search(
     lower = max([result.lower, *proved_bounds(problem, memory, model).values()])
     found = Found(lower, result.upper, result.moves, "search", result.status, 0.0)
     if not found.proved and result.status not in ("infeasible", "interrupted"):
-        found = _by_orders(problem, memory, model, found, _OF_ORDERS * seconds)
+        try:
+            for better in _by_orders(problem, memory, model, found.upper, _OF_ORDERS * seconds):
+                upper, moves, by = better
+                found = replace(found, upper=upper, moves=moves, by=by)
+        except KeyboardInterrupt:
+            found = replace(found, status="interrupted")
     return replace(found, seconds=time.perf_counter() - began)
 
 
 def _by_orders(
-    problem: Problem, memory: int, model: game.Model, found: Found, seconds: float
-) -> Found:
-    """Return the better of what was found and the best order of computation."""
+    problem: Problem, memory: int, model: game.Model, upper: float, seconds: float
+) -> Iterator[tuple[float, game.Moves, str]]:
+    """Yield plays of orders of computation with what they cost, each cheaper than `upper` and all before it.
+
+    The recoloured game may need more memory for an order than for some play; then an order has none.
+    """
     dag = problem.dag
     assert dag is not None
     best, least, by = None, math.inf, ""
     for name, order in _orders(problem, memory):
-        cost = game.simulate(dag, order, memory, "best", model=model).cost
-        if cost < least:
-            best, least, by = order, cost, name
-    assert best is not None
-    if dag.num_vertices <= _IMPROVED:
-        better = game.improve_order(dag, best, memory, model=model, time_limit=seconds)
-        if better.count.cost < least:
-            best, by = better.order, f"{by}, improved"
-    count, moves = game.simulate(dag, best, memory, "best", model=model, return_moves=True)
-    cost = count.cost if model.compute_cost else count.words
-    return replace(found, upper=cost, moves=moves, by=by) if cost < found.upper else found
+        with contextlib.suppress(ValueError):
+            cost, moves = _played(dag, order, memory, model)
+            if cost < least:
+                best, least, by = order, cost, name
+                if cost < upper:
+                    yield cost, moves, name
+    if best is None or dag.num_vertices > _IMPROVED:
+        return
+    better = game.improve_order(dag, best, memory, model=model, time_limit=seconds)
+    cost, moves = _played(dag, better.order, memory, model)
+    if cost < min(least, upper):
+        yield cost, moves, f"{by}, improved"
+
+
+def _played(
+    dag: game.Dag, order: NDArray[np.int64], memory: int, model: game.Model
+) -> tuple[float, game.Moves]:
+    """Return what the play of an order costs, and the play."""
+    count, moves = game.simulate(dag, order, memory, "best", model=model, return_moves=True)
+    return count.cost if model.compute_cost else count.words, moves
 
 
 def _orders(problem: Problem, memory: int) -> Iterator[tuple[str, NDArray[np.int64]]]:

@@ -16,6 +16,9 @@ from .model import Model, take_model
 
 __all__ = ["LowerBound", "lower_bounds"]
 
+# Of fast memory, for `subquad.theory.pebble`.
+_MOST_WORDS = 2**63 - 1
+
 
 @dataclass(frozen=True)
 class LowerBound:
@@ -187,17 +190,29 @@ def _of_family(problem: Any, memory: int, model: Model) -> _Found:
     return bounds(sizes, memory, model)
 
 
+def _bounded(memory: int) -> int:
+    """Return words of fast memory of which the theorems can be asked.
+
+    In so much memory their bounds, which are below 2^63, are the trivial ones, as in any larger one.
+    """
+    return min(memory, _MOST_WORDS)
+
+
 def _matmul(sizes: list[int], memory: int, model: Model) -> _Found:
     m, n, k = sizes
     yield _trivial(m * k + k * n, m * n, m * n * k, memory, model)
     if _moves_all(model):
-        value = theory.matmul_lower_bound(m, n, k, memory)
+        value = theory.matmul_lower_bound(m, n, k, _bounded(memory))
         yield "segments", value, "proved", "standard products; theory.pebble.matmul_lower_bound"
 
 
 def _fft(sizes: list[int], memory: int, model: Model) -> _Found:
     n = sizes[0]
-    value = theory.fft_lower_bound(n, memory)
+    if n == 1:
+        # One value, which is where it must be.
+        yield _trivial(0, 0, 0, memory, model)
+        return
+    value = theory.fft_lower_bound(n, _bounded(memory))
     yield _trivial(n, n, n * (n.bit_length() - 1), memory, model)
     if _moves_all(model):
         yield "segments", value, "proved", "butterflies; theory.pebble.fft_lower_bound"
@@ -207,9 +222,9 @@ def _forward(sizes: list[int], memory: int, model: Model) -> _Found:
     n, d = sizes
     yield _trivial(3 * n * d, n * d, 2 * n * n * d, memory, model)
     if _moves_all(model):
-        value = theory.attention_lower_bound(n, d, memory)
+        value = theory.attention_lower_bound(n, d, _bounded(memory))
         yield "segments", value, "proved", _ATTENTION
-    order = theory.attention_order(n, d, memory)
+    order = theory.attention_order(n, d, _bounded(memory))
     yield "order", order, "asymptotic", "constant 1; arXiv:2402.07443"
 
 
@@ -217,9 +232,9 @@ def _backward(sizes: list[int], memory: int, model: Model) -> _Found:
     n, d = sizes
     yield _trivial(4 * n * d, 3 * n * d, 5 * n * n * d, memory, model)
     if _moves_all(model):
-        value = theory.attention_lower_bound(n, d, memory, direction="backward")
+        value = theory.attention_lower_bound(n, d, _bounded(memory), direction="backward")
         yield "segments", value, "proved", _ATTENTION
-    order = theory.attention_gradient_order(n, d, memory)
+    order = theory.attention_gradient_order(n, d, _bounded(memory))
     yield "order", order, "asymptotic", "constant 1, of the papers' gradient; arXiv:2410.09397"
 
 

@@ -12,6 +12,9 @@ from .._options import check_choice, check_real
 
 __all__ = ["Fields", "Model", "take_model"]
 
+# Beyond, costs of plays would lose their words to rounding, or be infinite.
+_DEAREST = 1e15
+
 # As the compiled module takes a model.
 Fields = tuple[bool, bool, bool, bool, float, str, str]
 
@@ -37,7 +40,7 @@ class Model:
     deletes : bool, optional
         May a value leave fast memory without being in slow memory?
     compute_cost : float, optional
-        What computing a value costs, in words moved; finite and not negative.
+        What computing a value costs, in words moved; from 0 to 10^15.
     sources : {"blue", "computable"}, optional
         Where sources begin: in slow memory, or nowhere, to be computed from nothing.
     outputs : {"blue", "any"}, optional
@@ -79,6 +82,8 @@ class Model:
         cost = check_real("compute_cost", self.compute_cost)
         if not (math.isfinite(cost) and cost >= 0.0):
             raise ValueError(f"`compute_cost` must be finite and at least 0, got {cost}")
+        if cost > _DEAREST:
+            raise ValueError(f"`compute_cost` must be at most {_DEAREST:g}, got {cost:g}")
         object.__setattr__(self, "compute_cost", cost)
         check_choice("sources", self.sources, ("blue", "computable"))
         check_choice("outputs", self.outputs, ("blue", "any"))

@@ -17,10 +17,10 @@ from .layout import layout
 from .model import Model
 from .moves import Moves, take_moves
 
-__all__ = ["Player", "player"]
+__all__ = ["MOST_VERTICES", "Player", "player"]
 
 # What a browser draws and steps through without delay.
-_MOST_VERTICES = 2_000
+MOST_VERTICES = 2_000
 _MOST_MOVES = 200_000
 _FRAME = '<iframe title="{title}" srcdoc="{page}" style="width: 100%; height: 640px; border: 0"></iframe>'
 
@@ -114,9 +114,9 @@ def player(
         raise TypeError(f"`title` must be a str, got {title!r}")
     listed = take_moves(moves)
     count = play(dag, listed, memory, model=model)
-    if dag.num_vertices > _MOST_VERTICES:
+    if dag.num_vertices > MOST_VERTICES:
         raise ValueError(
-            f"`dag` must have at most {_MOST_VERTICES} vertices, got {dag.num_vertices}"
+            f"`dag` must have at most {MOST_VERTICES} vertices, got {dag.num_vertices}"
         )
     if len(listed) > _MOST_MOVES:
         raise ValueError(f"`moves` must be at most {_MOST_MOVES}, got {len(listed)}")
@@ -131,7 +131,7 @@ def player(
 
 def _data(dag: Dag, moves: Moves, memory: int, count: Count) -> dict[str, Any]:
     places = layout(dag)
-    facts = f"{', '.join(dag._facts())}; {memory} words of fast memory; {count.model}"
+    facts = f"{', '.join(dag._facts())}; {memory} word{'' if memory == 1 else 's'} of fast memory; {count.model}"
     return {
         "facts": facts,
         "memory": memory,
