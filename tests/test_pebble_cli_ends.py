@@ -186,7 +186,7 @@ def test_titles_of_figures_are_no_formulas(tmp_path: Path, capsys: Printed) -> N
 
 def test_one_is_not_many(capsys: Printed) -> None:
     table = succeed(capsys, "pebble", "chain:0", "--memory", "1")
-    assert "; 1 word of fast memory (at least 1)" in table
+    assert "; 1 word of fast memory (at least 0)" in table
     table = succeed(capsys, "pebble", "chain:1", "--memory", "2")
     assert "1 value, 0 of them again" in table
     assert "2 words" in table

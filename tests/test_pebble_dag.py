@@ -71,8 +71,9 @@ def test_least_memory_is_that_of_the_hardest_value_that_is_needed(dag: Dag, mode
     for v in dag.order[::-1].tolist():
         if needed & set(dag.successors(v).tolist()):
             needed.add(v)
+    at_hand = set(dag.sources.tolist()) if model.sources == "blue" else set()
     room = [0]
-    for v in needed:
+    for v in needed - at_hand:
         operands = weights[dag.predecessors(v)]
         freed = operands.max(initial=0) if model.sliding else 0
         room.append(max(operands.sum(), operands.sum() + weights[v] - freed))
