@@ -220,3 +220,13 @@ def test_results_say_what_they_are() -> None:
     assert "optimal" in found._repr_html_()
     assert found == optimal(Dag.pyramid(3), 3)
     assert found != replace(found, model=Model(recompute=True))
+
+
+def test_a_search_that_ends_early_improves_the_order_of_its_play() -> None:
+    # 58 is the least that is known.
+    found = optimal(Dag.fft(16), 6, max_bytes=200_000)
+    assert found.status == "memory limit"
+    assert found.lower < found.upper <= 61
+    assert found.moves is not None
+    assert play(Dag.fft(16), found.moves, 6).words == found.upper
+    assert found == optimal(Dag.fft(16), 6, max_bytes=200_000, workers=1)
