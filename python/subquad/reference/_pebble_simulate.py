@@ -33,9 +33,12 @@ def simulate(
     graph, game, room = take_dag(dag), take_model(model), take_memory(memory)
     require_memory(graph, room, game)
     if game != Model(recompute=game.recompute, compute_cost=game.compute_cost):
-        raise NotImplementedError("the twin plays the plain game")
-    if policy == "random":
-        raise NotImplementedError("the twin draws other numbers")
+        raise ValueError(
+            f"`model` must be the plain game, recomputation and costs apart, got {game!r}"
+        )
+    known = ("belady", "belady-clean", "best", "lru", "fifo")
+    if policy not in known:
+        raise ValueError(f"`policy` must be one of {', '.join(known)} for the twin, got {policy!r}")
     rules = ["belady", "belady-clean"] if policy == "best" else [policy]
     steps = take_order(graph, order).tolist()
     plays = [_moves(graph, steps, room, rule) for rule in rules]
