@@ -29,7 +29,7 @@ _FOR_SPLIT = 0.2
 # Operations that an exact row takes besides, for every key.
 _FOR_ROW = 50.0
 # Operations that take as long as bounds and splits do, for every query and key.
-_PER_TOKEN = 8e4
+_PER_TOKEN = 4e4
 # Degrees that are looked at, and the numbers that sums may take.
 _DEGREES, _NUMBERS = 10, 1 << 27
 
